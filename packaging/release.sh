@@ -95,7 +95,7 @@ sbom() {
     mkdir "$source"
     git ls-files -z | xargs -0 cp --parents --no-dereference -t "$source"
     (cd "$source" && "$cargo" cyclonedx --quiet --all --format json --spec-version 1.5 --target all --no-build-deps)
-    for member in prn prn/exporter supervisor supervisor/signer supervisor/tools api-frontend; do
+    for member in prn prn/agent prn/exporter supervisor supervisor/signer supervisor/tools api-frontend; do
         name=$(sed -n 's/^name = "\(.*\)"$/\1/p; T; q' "$member/Cargo.toml")
         list=$folder/$name-$(version).cdx.json
         crates=$(linked "$name")

@@ -3,11 +3,16 @@
 //! protox is a protobuf compiler written in Rust, so that a clean machine needs no `protoc`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    for file in ["etcd/mvcc.proto", "etcd/rpc.proto", "v1/fleet.proto"] {
+    for file in [
+        "etcd/auth.proto",
+        "etcd/mvcc.proto",
+        "etcd/rpc.proto",
+        "v1/fleet.proto",
+    ] {
         println!("cargo::rerun-if-changed={file}");
     }
     println!("cargo::rerun-if-changed=../../proto/v1/process_runner.proto");
-    let etcd = protox::compile(["rpc.proto"], ["etcd"])?;
+    let etcd = protox::compile(["rpc.proto", "auth.proto"], ["etcd"])?;
     tonic_prost_build::configure()
         .build_server(false)
         .bytes(".mvccpb.KeyValue.value")

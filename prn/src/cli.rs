@@ -15,6 +15,7 @@ use crate::commands::cp::{self, Cp};
 use crate::commands::events::{self, Events};
 use crate::commands::exec::{self, Exec};
 use crate::commands::exporter::{self, Exporter};
+use crate::commands::fleet::{self, Fleet};
 use crate::commands::health;
 use crate::commands::inspect::{self, Inspect};
 use crate::commands::keygen::{self, Keygen};
@@ -36,6 +37,7 @@ use crate::commands::start::{self, Start};
 use crate::commands::stats::{self, Stats};
 use crate::commands::status::{self, Status};
 use crate::commands::stop::{self, Stop};
+use crate::commands::submit::{self, Submit};
 use crate::commands::top::{self, Top};
 use crate::commands::update::{self, Change, Renew};
 use crate::commands::version;
@@ -97,6 +99,8 @@ pub enum Command {
     Cp(Cp),
     Workspace(Workspace),
     Batch(Batch),
+    Submit(Submit),
+    Fleet(Fleet),
     Mcp(Mcp),
     Context(Context),
     Keygen(Keygen),
@@ -117,6 +121,7 @@ impl Command {
         match self {
             Self::Start(start) => start.spec.line.as_deref(),
             Self::Run(run) => run.spec.line.as_deref(),
+            Self::Submit(submit) => submit.spec.line.as_deref(),
             Self::Exec(_)
             | Self::Wait(_)
             | Self::Kill(_)
@@ -145,6 +150,7 @@ impl Command {
             | Self::Cp(_)
             | Self::Workspace(_)
             | Self::Batch(_)
+            | Self::Fleet(_)
             | Self::Mcp(_)
             | Self::Context(_)
             | Self::Keygen(_)
@@ -199,6 +205,8 @@ impl Command {
             Self::Cp(args) => block_on(|| cp::cp(args)),
             Self::Workspace(args) => block_on(|| workspace::workspace(args)),
             Self::Batch(args) => block_on(|| batch::batch(args)),
+            Self::Submit(args) => block_on(|| submit::submit(args)),
+            Self::Fleet(args) => block_on(|| fleet::fleet(args)),
             Self::Mcp(args) => block_on(|| mcp::mcp(args)),
             Self::Context(args) => block_on(|| context::context(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
@@ -292,6 +300,8 @@ impl Cli {
             "cp" => only(words, Command::Cp),
             "workspace" => only(words, Command::Workspace),
             "batch" => only(words, Command::Batch),
+            "submit" => only(words, Command::Submit),
+            "fleet" => only(words, Command::Fleet),
             "mcp" => only(words, Command::Mcp),
             "context" => only(words, Command::Context),
             "keygen" => only(words, Command::Keygen),

@@ -18,6 +18,7 @@ use crate::commands::server::running::StatusError;
 use crate::context::error::ContextError;
 use crate::copy::fault::CopyFault;
 use crate::exit::{self, Exit};
+use crate::fleet::fault::FleetFault;
 use crate::output::template::TemplateError;
 use crate::sync::error::SyncError;
 use crate::typed::fields;
@@ -38,6 +39,9 @@ pub enum Failure {
     /// A context is not there, or the configuration is refused.
     #[error(transparent)]
     Context(#[from] ContextError),
+    /// Something failed with a fleet.
+    #[error(transparent)]
+    Fleet(#[from] FleetFault),
     /// `keygen` failed.
     #[error(transparent)]
     Keygen(#[from] KeygenError),
@@ -226,6 +230,7 @@ impl Failure {
                 ..
             }) => exit::NOT_AUTHORISED,
             Self::Reference(ReferenceError::None(_)) => exit::NO_SUCH_PROCESS,
+            Self::Fleet(fault) => fault.exit(),
             Self::Reference(ReferenceError::Client(error)) => exit_of_client(error),
             Self::Lost { .. } => exit::LOST,
             Self::NoWorkspace(_) | Self::NotWorkspace(_) => exit::NO_SUCH_PROCESS,
@@ -234,6 +239,7 @@ impl Failure {
             | Self::Input
             | Self::Context(
                 ContextError::Unknown { .. }
+                | ContextError::UnknownFleet { .. }
                 | ContextError::Setting { .. }
                 | ContextError::Several { .. }
                 | ContextError::Line(_),
@@ -291,6 +297,7 @@ impl Failure {
             | Self::Credentials(_)
             | Self::ServerCertificate(_)
             | Self::Context(_)
+            | Self::Fleet(_)
             | Self::Keygen(_)
             | Self::Pair(_)
             | Self::Status(_)
@@ -391,6 +398,7 @@ impl Failure {
                 return Some(format!("see `prn status {id}` and `prn logs {id}`"));
             }
             Self::Client(error) => return hint_of_client(error),
+            Self::Fleet(fault) => return fault.hint(),
             Self::Credentials(error) | Self::Server(ServerError::Credentials(error)) => {
                 return hint_of_credentials(error).map(str::to_owned);
             }
@@ -709,12 +717,14 @@ fn exit_of_run(failure: &Failure) -> Exit {
     if failure.exit() == exit::LOST {
         return exit::LOST;
     }
-    let refusal = if let Failure::Client(error) = failure {
-        error.refusal()
+    let reason = if let Failure::Client(error) = failure {
+        error.refusal().map(|refusal| refusal.reason.as_str())
+    } else if let Failure::Fleet(fault) = failure {
+        fault.reason()
     } else {
         None
     };
-    match refusal.map(|refusal| refusal.reason.as_str()) {
+    match reason {
         Some(reason::COMMAND_NOT_FOUND) => exit::RUN_NOT_FOUND,
         Some(
             reason::COMMAND_NOT_EXECUTABLE | reason::COMMAND_FAILED | reason::INTERPRETER_NOT_FOUND,

@@ -13,6 +13,7 @@ mod context;
 mod copy;
 mod exit;
 mod failure;
+mod fleet;
 mod input;
 mod interrupts;
 mod lasting;

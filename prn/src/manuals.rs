@@ -27,6 +27,10 @@ const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
 /// Variables that prn reads, with what they are for.
 const VARIABLES: &[(&str, &str)] = &[
+    (
+        "PRN_FLEET",
+        "The fleet that is meant where --fleet names none.",
+    ),
     ("PRN_CONTEXT", "The context of the server, as --context."),
     ("PRN_CONFIG", "The file with the contexts."),
     (

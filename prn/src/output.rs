@@ -14,6 +14,8 @@ mod contexts;
 mod data;
 mod descriptor;
 mod everyday;
+mod fleet_hosts;
+mod fleet_jobs;
 pub mod format;
 mod hosts;
 mod json;
@@ -61,6 +63,11 @@ pub use descriptor::{line as print_line, write_all};
 pub use everyday::{
     Health, Inspected, Version, count, health, health_of_hosts, inspected, metrics,
     process_with_usage, pruned, text, told, version, versions_of_hosts,
+};
+pub use fleet_hosts::{FleetHost, fleet_hosts, fleet_hosts_text, state_of_host};
+pub use fleet_jobs::{
+    FleetChange, FleetJob, fleet_change, fleet_job, fleet_jobs, fleet_jobs_text, standing_word,
+    submitted,
 };
 pub use hosts::{
     OfHost, processes_of_hosts, processes_of_hosts_text, started_of_host, started_of_hosts,

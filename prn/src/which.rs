@@ -1,6 +1,7 @@
 //! Which servers and which processes a command is about.
 
 pub mod connection;
+pub mod fleet;
 pub mod hosts;
 pub mod internal;
 pub mod reference;

@@ -203,7 +203,9 @@ impl Host {
             arguments.extend(["--config".to_owned(), path.display().to_string()]);
             options.lists_clients = true;
         } else {
-            options.pins.push(certificate);
+            // The fleet's user reads output there.
+            let user = cluster.client.certificate.clone();
+            options.pins.extend([certificate, user]);
         }
         options.arguments = arguments;
         let within = plan.networks.map(|networks| networks.within(number));

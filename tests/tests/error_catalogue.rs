@@ -29,6 +29,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Signed starts, users and hours", LISTED),
     ("Processes", PROCESSES),
     ("Workspaces and copies", WORKSPACES),
+    ("Fleets", FLEETS),
     ("The server", SERVER),
 ];
 
@@ -39,7 +40,7 @@ const COMMANDS: &[&str] = &[
     "prn restart $ID",
     "prn cancel $ID",
     "prn tail $ID",
-    "prn submit ls",
+    "prn enqueue ls",
     "prn job list",
     "prn get processes",
     "prn build .",
@@ -63,6 +64,31 @@ const COMMANDS: &[&str] = &[
     "prn exec build",
     "prn workspace create",
     "prn completion tcsh",
+];
+
+const FLEETS: &[&str] = &[
+    "prn submit",
+    "prn submit -- ls",
+    "prn submit --on zone -- ls",
+    "prn submit --retries 99 -- ls",
+    "prn submit --start-by soon -- ls",
+    "prn submit --stdin -- cat",
+    "prn run --retries 1 -- ls",
+    "prn status --fleet $ID",
+    "prn status --fleet=prod $ID",
+    "prn status --fleet --address localhost:1 $ID",
+    "prn list --fleet=No!",
+    "prn fleet hosts --fleet prod",
+    "prn fleet drain",
+    "prn fleet remove web1",
+    "prn fleet init Prod --member m1=etcd1",
+    "prn fleet init prod --member etcd1",
+    "prn fleet init prod --member m1=etcd1 --member m2=etcd2",
+    "prn fleet init prod --member m1=etcd1 --place here",
+    "prn fleet enable",
+    "prn fleet invite web1 --dir none",
+    "prn fleet join none.invite",
+    "prn fleet join notes.txt",
 ];
 
 const VALUES: &[&str] = &[

@@ -599,7 +599,7 @@ fn guest_without_user_namespaces_processes_are_as_confined_and_the_frontends_roo
 #[ignore = "guest: needs systemd and an installed prn"]
 fn guest_p1_systemd_knows_the_units_and_rates_them() {
     sh(
-        "systemd-analyze verify /usr/lib/systemd/system/prn.service /usr/lib/systemd/system/prn.socket 2>&1",
+        "systemd-analyze verify /usr/lib/systemd/system/prn.service /usr/lib/systemd/system/prn.socket /usr/lib/systemd/system/prn-agent.service 2>&1",
     );
     // Its own exit code says whether it is above the threshold, in tenths.
     let rate = |unit: &str, most: u32| {
@@ -610,6 +610,7 @@ fn guest_p1_systemd_knows_the_units_and_rates_them() {
     };
     let unit = "/usr/lib/systemd/system/prn.service";
     rate(unit, 48);
+    rate("/usr/lib/systemd/system/prn-agent.service", 12);
     let strict = "/tmp/prn-strict/prn.service";
     sh(&format!(
         "mkdir -p /tmp/prn-strict && cat {unit} /usr/share/prn/strict-jobs.conf > {strict}"

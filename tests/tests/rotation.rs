@@ -2,10 +2,13 @@
 //! and streams are read; killed at any place, repeated, and in the wrong order.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use prn_proto::v1;
 use prn_tests::authority::{Authorities, Leaf};
@@ -13,6 +16,7 @@ use prn_tests::binary;
 use prn_tests::pki::Identity;
 use prn_tests::server::{Options, Server};
 use prn_tests::taken_over::{Answer, TakenOver};
+use sha2::{Digest, Sha256};
 
 const NOT_AUTHORISED: i32 = 4;
 
@@ -377,6 +381,131 @@ fn a_clients_key_is_replaced_under_a_stream_once_every_server_lets_it_in() {
     );
 }
 
+/// What is read while keys change: lines of ten bytes, together a GiB or a little less.
+const GIBIBYTE_OF_LINES: [&str; 3] = ["seq", "100000000", "207374181"];
+
+/// Says that nothing is to happen any more, when the test fails too.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Reads all of it, as fast as a slow network until nothing is to happen any more. Its SHA-256.
+fn read_slowly_until(stream: Child, is_over: &AtomicBool) -> String {
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; 1 << 20];
+    let mut stream = stream;
+    let mut output = stream.stdout.take().unwrap();
+    loop {
+        let read = output.read(&mut chunk).unwrap();
+        if read == 0 {
+            break;
+        }
+        hash.update(&chunk[..read]);
+        if !is_over.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    assert!(stream.wait().unwrap().success());
+    let digest = hash.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Makes up to twelve connections a second, a call on each, until nothing is to happen any more: what those said
+/// that failed.
+fn call_until(command: &mut Command, calls: &AtomicU32, is_over: &AtomicBool) -> Vec<String> {
+    let mut failed = Vec::new();
+    while !is_over.load(Ordering::Relaxed) {
+        let since = Instant::now();
+        let output = command.output().unwrap();
+        calls.fetch_add(1, Ordering::Relaxed);
+        if !output.status.success() {
+            failed.push(said(&output));
+        }
+        std::thread::sleep(Duration::from_millis(80).saturating_sub(since.elapsed()));
+    }
+    failed
+}
+
+#[test]
+fn both_sides_change_their_keys_under_a_gibibyte_fifty_processes_and_new_connections() {
+    let walk = Walk::start();
+    let ben = Identity::keygen(walk.operator.path(), "ben", &[]);
+    let certificate = ben.certificate.to_str().unwrap();
+    let add = ["pin", "add", "ben", certificate, "--role", "admin"];
+    ok(&walk.operator(&add).output().unwrap());
+    walk.reload();
+    let processes: Vec<_> = (0..50)
+        .map(|_| ok(&walk.anna(&["start", "--", "sleep", "1000"])))
+        .collect();
+    let start = ["start", "--output-max", "1100M", "--"];
+    let big = ok(&walk.anna(&[&start[..], &GIBIBYTE_OF_LINES].concat()));
+    let big = big.trim();
+
+    // From here on whoever is told both keys of the server knows both.
+    let line = ok(&walk.rotate_server(&[]));
+    ok(&walk.anna(&["context", "add", "web1", line.trim(), "--force"]));
+    let mut stream = walk.command(&["logs", "-f", big]);
+    let stream = stream.stdout(Stdio::piped()).spawn().unwrap();
+    let certificate = &walk.server.identity.certificate;
+    let mut next = certificate.clone().into_os_string();
+    next.push(".next");
+    let mut bens = walk
+        .server
+        .prn_as(&ben, &["logs", "-f", processes[0].trim()]);
+    bens.arg("--server-cert").arg(certificate);
+    bens.arg("--server-cert").arg(&next);
+    let mut bens = bens.stderr(Stdio::null()).spawn().unwrap();
+    let (is_over, calls) = (AtomicBool::new(false), AtomicU32::new(0));
+    let (hash, failed, since) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| read_slowly_until(stream, &is_over));
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                let mut list = walk.command(&["status", processes[1].trim()]);
+                let (calls, is_over) = (&calls, &is_over);
+                scope.spawn(move || call_until(&mut list, calls, is_over))
+            })
+            .collect();
+        let over = Over(&is_over);
+        let since = Instant::now();
+        std::thread::sleep(Duration::from_secs(1));
+        ok(&walk.rotate_server(&["--finish"]));
+        let asked = ok(&walk.rotate_client(&[]));
+        walk.typed(&asked);
+        let old_one = ok(&walk.rotate_client(&["--finish"]));
+        assert!(bens.try_wait().unwrap().is_none());
+        let removal = Instant::now();
+        ok(&walk.operator(&["pin", "remove", "ben"]).output().unwrap());
+        walk.reload();
+        assert!(!bens.wait().unwrap().success());
+        eprintln!("removed, and its stream ended, in {:?}", removal.elapsed());
+        std::thread::sleep(Duration::from_secs(1));
+        let since = since.elapsed();
+        assert!(!reader.is_finished());
+        drop(over);
+        let hash = reader.join().unwrap();
+        walk.typed(&old_one);
+        let failed = callers.into_iter().map(|caller| caller.join().unwrap());
+        (hash, failed.flatten().collect::<Vec<_>>(), since)
+    });
+    eprintln!("{} calls in {since:?}", calls.load(Ordering::Relaxed));
+    assert_eq!(failed, Vec::<String>::new());
+    let summed = format!("{} | sha256sum", GIBIBYTE_OF_LINES.join(" "));
+    let summed = Command::new("sh").args(["-c", &summed]).output().unwrap();
+    assert_eq!(Some(hash.as_str()), ok(&summed).split(' ').next());
+    for id in &processes {
+        assert!(ok(&walk.anna(&["status", id.trim()])).contains("Running"));
+    }
+    refused(
+        &walk.server.prn_as(&ben, &["list"]).output().unwrap(),
+        NOT_AUTHORISED,
+        &[],
+    );
+}
+
 #[test]
 fn a_rotation_of_a_client_that_is_killed_anywhere_is_finished_by_the_same_command() {
     let walk = Walk::start();
@@ -387,6 +516,8 @@ fn a_rotation_of_a_client_that_is_killed_anywhere_is_finished_by_the_same_comman
             ok(&walk.anna(&["list"]));
             let finish = walk.command(&["rotate", "client", "--finish"]);
             let finished = killed_at(&finish, call, number);
+            // Between the two renames as well.
+            ok(&walk.anna(&["list"]));
             walk.typed(&ok(&walk.rotate_client(&["--finish"])));
             ok(&walk.anna(&["list"]));
             if began.or(finished).is_none() {

@@ -22,7 +22,6 @@ mod tidying;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use clap::Parser;
 use prn_service::log;
 
 use crate::fatal::Fatal;
@@ -43,7 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Fatal> {
-    let options = Options::parse();
+    let options = Options::of_process()?;
     let fleet = options.fleet()?;
     let daemon = options.daemon()?;
     let host = options.host()?;

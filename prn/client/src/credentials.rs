@@ -117,13 +117,33 @@ impl Credentials {
         Self::find(&file(certificate), key, &(&file(server)).into())
     }
 
-    /// From where these say.
+    /// From where these say. Of a pair of files that is being replaced, which is two renames, the key
+    /// is the next one first: its certificate is in `FILE.next`, or by now in its place.
     ///
     /// # Errors
     /// If one of them is refused, the key does not belong to `certificate`, or a certificate is
     /// outside of its validity period by this machine's clock: the handshake would fail for it,
     /// with less to say.
     pub fn find(
+        certificate: &CertificateSource,
+        key: &KeySource,
+        server: &ServerSource,
+    ) -> Result<Self, CredentialsError> {
+        let found = Self::find_pair(certificate, key, server);
+        let CertificateSource::File(path) = certificate else {
+            return found;
+        };
+        if !found.as_ref().is_err_and(is_mismatch) {
+            return found;
+        }
+        let mut next = path.clone().into_os_string();
+        next.push(".next");
+        let next = CertificateSource::File(next.into());
+        Self::find_pair(&next, key, server).or_else(|_| Self::find_pair(certificate, key, server))
+    }
+
+    /// As they are now.
+    fn find_pair(
         certificate: &CertificateSource,
         key: &KeySource,
         server: &ServerSource,
@@ -155,6 +175,14 @@ impl Credentials {
         let loaded = Self::new(own, key_of_own, server).map_err(refused)?;
         Ok(Self { ending, ..loaded })
     }
+}
+
+/// Whether a key and a certificate are not of one pair.
+fn is_mismatch(error: &CredentialsError) -> bool {
+    let CredentialsError::Key { source, .. } = error else {
+        return false;
+    };
+    matches!(source, TlsError::KeyMismatch(_))
 }
 
 /// The server, by what is in the files. Of several certificates one in its time is enough: the old

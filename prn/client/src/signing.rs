@@ -19,6 +19,12 @@ use crate::wire::from_wire_duration;
 /// For how long a signature counts, if the server allows that much.
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// A signature for a fleet begins so long ago: so much the clocks of client and hosts may differ.
+const SKEW: Duration = Duration::from_secs(30);
+
+/// Most time between the start that a server tells and the one that it compares with.
+const START_TIME: Duration = Duration::from_secs(1);
+
 /// A start that is signed: the same request can be sent again, and starts once.
 #[derive(Debug, Clone)]
 pub struct SignedStart {
@@ -52,10 +58,43 @@ impl Client {
     /// asked for, or the server is not who it says; [`ClientError::Refused`] if it would not start
     /// it.
     pub async fn sign(&self, spec: &StartSpec) -> Result<SignedStart, ClientError> {
+        let mut foretold = self.foretold(spec).await?;
+        self.check_audience(&foretold.run_audience)?;
+        let begin = now().saturating_sub(foretold.window.min(WINDOW) / 2);
+        let window = foretold.window.min(WINDOW);
+        let audience = std::mem::take(&mut foretold.run_audience);
+        self.signed(foretold, audience, begin, window)
+    }
+
+    /// Signs a start for all servers of a fleet: what this one would fill in is written into the request,
+    /// so that another one starts the same or refuses it. It counts from half a minute ago, as long as this
+    /// server lets a signature count, on each server once.
+    ///
+    /// # Errors
+    /// As [`Client::sign`].
+    pub async fn sign_for_fleet(
+        &self,
+        spec: &StartSpec,
+        fleet: &str,
+    ) -> Result<SignedStart, ClientError> {
+        let mut foretold = self.foretold(spec).await?;
+        fill_in(&mut foretold.request, &foretold.startable);
+        let window = foretold.window;
+        let begin = now().saturating_sub(SKEW.min(window / 2));
+        // What begins before the server did is refused.
+        let started = self.server().await?.started_at;
+        let started = started.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let begun = started.unwrap_or_default().saturating_add(START_TIME);
+        let begin = begin.max(begun).min(now());
+        self.signed(foretold, fleet.to_owned(), begin, window)
+    }
+
+    /// What the server would start, if it would.
+    async fn foretold(&self, spec: &StartSpec) -> Result<Foretold, ClientError> {
         let mut spec = spec.clone();
         spec.id = Some(spec.id.map_or_else(mint_id, Ok)?);
         let expected = spec.expect_digest.take();
-        let mut request = v1::StartRequest::try_from(&spec)?;
+        let request = v1::StartRequest::try_from(&spec)?;
         let question = v1::CheckAccessRequest {
             start: Some(request.clone()),
             ..v1::CheckAccessRequest::default()
@@ -72,14 +111,35 @@ impl Client {
         let (Some(startable), Some(signed)) = (answer.start, answer.signed_starts) else {
             return Err(none);
         };
-        self.check_audience(&signed.run_audience)?;
+        let window = signed.window_max.and_then(from_wire_duration);
+        Ok(Foretold {
+            request,
+            startable,
+            expected,
+            run_audience: signed.run_audience,
+            window: window.unwrap_or(WINDOW),
+        })
+    }
+
+    fn signed(
+        &self,
+        foretold: Foretold,
+        audience: String,
+        begin: Duration,
+        window: Duration,
+    ) -> Result<SignedStart, ClientError> {
+        let Foretold {
+            mut request,
+            startable,
+            expected,
+            run_audience: _,
+            window: _,
+        } = foretold;
         let digest = digest(&request, &startable).map_err(ClientError::NotSigned)?;
         // Without one, an answer that another digest starts would not tell what was altered.
         request.expect_digest = expected.unwrap_or_else(|| hex(&digest));
-        let window = signed.window_max.and_then(from_wire_duration);
-        let window = window.map_or(WINDOW, |most| most.min(WINDOW));
         let (signature, not_after) =
-            self.signature(&digest, &request.id, signed.run_audience, window)?;
+            self.signature(&digest, &request.id, audience, (begin, window))?;
         request.signature = Some(signature);
         Ok(SignedStart { request, not_after })
     }
@@ -115,13 +175,9 @@ impl Client {
         digest: &[u8; 32],
         id: &str,
         audience: String,
-        window: Duration,
+        (begin, window): (Duration, Duration),
     ) -> Result<(v1::StartSignature, SystemTime), ClientError> {
-        let now = SystemTime::now();
-        let since = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let begin = micros(since.saturating_sub(window / 2));
+        let begin = micros(begin);
         let end = begin.saturating_add(micros(window));
         let mut bytes = START_HEADER.to_vec();
         text(&mut bytes, "digest", hex(digest));
@@ -142,6 +198,37 @@ impl Client {
         };
         Ok((signed, at(end)))
     }
+}
+
+/// What a server would start.
+struct Foretold {
+    request: v1::StartRequest,
+    /// What it has filled in.
+    startable: v1::Startable,
+    /// The digest that the caller expects.
+    expected: Option<String>,
+    /// What a signature for this run of the server is for.
+    run_audience: String,
+    /// For how long it lets a signature count.
+    window: Duration,
+}
+
+/// Writes what a server would fill in into the request, as far as that has a value.
+fn fill_in(request: &mut v1::StartRequest, startable: &v1::Startable) {
+    request.limits = startable.limits.or(request.limits);
+    if startable.output_max_bytes != 0 {
+        request.output_max_bytes = startable.output_max_bytes;
+    }
+    request.stop_grace = startable.stop_grace.or(request.stop_grace);
+    if startable.profile() != v1::Profile::Unspecified {
+        request.profile = startable.profile;
+    }
+}
+
+/// The time since 1970.
+fn now() -> Duration {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default()
 }
 
 fn micros(time: Duration) -> u64 {

@@ -20,7 +20,7 @@ pub enum FleetError {
     Invalid(&'static str),
     /// A name is none.
     #[error(
-        "{0:?} is no name: 1 to 63 lower-case letters, digits, '-' and '.', first a letter or a digit"
+        "{0:?} is no name: write 1 to 63 lower-case letters, digits, '-' and '.', first a letter or a digit"
     )]
     Name(String),
     /// What is in etcd was written by something else, or by another version.

@@ -5,6 +5,7 @@
 //! want of a member goes on with the next one for a while. So a transaction may be done twice, unless
 //! it compares with something that it changes: the second one then finds it changed ([`Txn`]).
 
+mod auth;
 mod connection;
 mod error;
 mod kv;
@@ -13,6 +14,7 @@ mod random;
 mod watch;
 mod wire;
 
+pub use auth::{Grant, ROOT};
 pub use connection::{Etcd, EtcdSettings};
 pub use error::EtcdError;
 pub use kv::{Committed, KeyValue, Listing, Txn};

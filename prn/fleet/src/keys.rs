@@ -7,6 +7,9 @@ use crate::error::FleetError;
 /// Most characters of a name.
 pub const NAME_MAX: usize = 63;
 
+/// How keys of all fleets begin.
+const PREFIX: &str = "/prn/";
+
 /// Whether this can be the name of a fleet or of a host: 1 to 63 lower-case letters, digits, '-' and
 /// '.', first a letter or a digit.
 pub fn is_name(text: &str) -> bool {
@@ -32,8 +35,15 @@ impl Keys {
             return Err(FleetError::Name(fleet.to_owned()));
         }
         Ok(Self {
-            prefix: format!("/prn/{fleet}/"),
+            prefix: format!("{PREFIX}{fleet}/"),
         })
+    }
+
+    /// The fleet's name.
+    pub fn fleet(&self) -> &str {
+        let name = self.prefix.strip_prefix(PREFIX);
+        name.and_then(|name| name.strip_suffix('/'))
+            .unwrap_or_default()
     }
 
     /// How all of them begin.
@@ -54,6 +64,11 @@ impl Keys {
     /// Of the agent that looks after what others have lost.
     pub fn keeper(&self) -> String {
         format!("{}keeper", self.prefix)
+    }
+
+    /// Of what the fleet was set up with.
+    pub fn settings(&self) -> String {
+        format!("{}settings", self.prefix)
     }
 
     /// Of a job. Of all, without an id.
@@ -136,6 +151,7 @@ mod tests {
     fn an_end_is_found_by_its_time() {
         let keys = Keys::new("prod").unwrap();
         let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
+        assert_eq!(keys.fleet(), "prod");
         let key = keys.finished(at, "abc");
         assert_eq!(keys.of_finished(&key), Some((at, "abc")));
         assert!(key < keys.finished(at + Duration::from_secs(1), "abb"));

@@ -18,6 +18,7 @@ mod past;
 mod placing;
 mod pruning;
 mod records;
+mod setup;
 pub mod v1;
 mod view;
 

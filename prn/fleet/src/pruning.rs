@@ -18,6 +18,16 @@ pub struct Keep {
     pub age: Duration,
 }
 
+impl Default for Keep {
+    /// 10,000 of them, for a week.
+    fn default() -> Self {
+        Self {
+            count: 10_000,
+            age: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
+}
+
 impl Fleet {
     /// Prunes jobs whose end is older than what is kept, at most so many: ask again while that is how
     /// many there were. For whoever may write jobs. How many ends were pruned.

@@ -13,10 +13,15 @@ use prn_proto::units::Workspace;
 use crate::copy::{Far, FarPath, Selection, Target, down, down_stream, up};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::fleet::fault::FleetFault;
+use crate::fleet::naming;
+use crate::fleet::placed::{Placed, placed};
 use crate::interrupts::Interrupts;
 use crate::output::Progress;
 use crate::typed::misnamed::unless_a_process;
 use crate::which::connection::{Connection, Remote};
+use crate::which::fleet::{FleetFlag, OpenFleet};
+use crate::which::reference::{InvalidReference, Reference};
 
 /// For `--help`.
 const EXAMPLES: &str = "\
@@ -49,6 +54,9 @@ pub struct Cp {
     /// Do not show how far it has got
     #[arg(short, long)]
     pub quiet: bool,
+    /// Of a fleet.
+    #[command(flatten)]
+    pub fleet: FleetFlag,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
@@ -84,22 +92,44 @@ enum Copy {
 }
 
 pub async fn cp(args: Cp) -> Result<Exit, Failure> {
-    let copy = Copy::of(&args.places)?;
+    let mut copy = Copy::of(&args.places)?;
+    if let Some(open) = args.fleet.open(&args.connection)? {
+        let placed = of_job(&open, copy.workspace_mut()).await?;
+        copied(&copy, &placed.remote, args.quiet).await?;
+        return Ok(exit::OK);
+    }
     let (Copy::Up { workspace, .. } | Copy::Down { workspace, .. }) = &copy;
-    match copied(&copy, args.connection.clone(), args.quiet).await {
+    let copying = async {
+        let remote = Remote::new(args.connection.clone())?;
+        copied(&copy, &remote, args.quiet).await
+    };
+    match copying.await {
         Ok(()) => Ok(exit::OK),
         Err(failure) => Err(unless_a_process(failure, workspace, args.connection).await),
     }
 }
 
-async fn copied(copy: &Copy, connection: Connection, is_quiet: bool) -> Result<(), Failure> {
-    let remote = Remote::new(connection)?;
+/// The host of the job that stands where the workspace does, and that job's workspace instead of it.
+async fn of_job(open: &OpenFleet, name: &mut String) -> Result<Placed, Failure> {
+    let reference: Reference = name.parse().map_err(|error| {
+        let error: InvalidReference = error;
+        Failure::Usage(error.to_string())
+    })?;
+    let id = naming::resolve(open, &reference).await?;
+    let view = open.fleet.job(&id).await.map_err(FleetFault::from)?;
+    let placed = placed(open, &view).await?;
+    let workspace = placed.workspace.clone();
+    *name = workspace.ok_or(FleetFault::NoWorkspace(id))?;
+    Ok(placed)
+}
+
+async fn copied(copy: &Copy, remote: &Remote, is_quiet: bool) -> Result<(), Failure> {
     let client = remote.connect().await?;
     // From here on there may be something to be removed.
     let mut interrupts = Interrupts::take()?;
     let progress = Progress::new(is_quiet);
     let far = |workspace| Far {
-        remote: &remote,
+        remote,
         client,
         workspace,
     };
@@ -141,6 +171,12 @@ fn duplicate(fd: std::os::fd::BorrowedFd<'_>) -> io::Result<File> {
 }
 
 impl Copy {
+    fn workspace_mut(&mut self) -> &mut String {
+        match self {
+            Self::Up { workspace, .. } | Self::Down { workspace, .. } => workspace,
+        }
+    }
+
     fn of(words: &[OsString]) -> Result<Self, Failure> {
         let usage = |why: &str| Err(Failure::Usage(why.to_owned()));
         let places: Result<Vec<_>, _> = words.iter().map(|word| Place::of(word)).collect();

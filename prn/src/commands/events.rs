@@ -7,12 +7,15 @@ use prn_client::{Change, Process, ProcessId, State, WatchRequest};
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::fleet::fault::FleetFault;
+use crate::fleet::telling::{Extent, tell};
 use crate::lasting::changes::Changes;
 use crate::lasting::several::{Heard, Manner, Several, Tries};
 use crate::lasting::watching::Watching;
 use crate::output::format::{Format, FormatFlag};
 use crate::output::{self, ChangeRecord, OfHost};
 use crate::which::connection::Connection;
+use crate::which::fleet::{FleetFlag, OpenFleet};
 use crate::which::hosts::{Hosts, Servers};
 use crate::which::selection::Selection;
 
@@ -44,6 +47,9 @@ pub struct Events {
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
+    /// Of a fleet.
+    #[command(flatten)]
+    pub fleet: FleetFlag,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
@@ -61,6 +67,9 @@ pub enum Existing {
 }
 
 pub async fn events(args: Events) -> Result<Exit, Failure> {
+    if let Some(open) = args.fleet.open(&args.connection)? {
+        return of_fleet(&args, &open).await;
+    }
     let existing = if args.after.is_some() {
         Existing::Changed
     } else if args.existing || args.no_follow {
@@ -89,6 +98,19 @@ pub async fn events(args: Events) -> Result<Exit, Failure> {
     let client = remote.connect().await?;
     let watching = Watching::begin(&remote, &client, &request).await?;
     print(watching, format, existing).await
+}
+
+/// What happens to the jobs and hosts of a fleet.
+async fn of_fleet(args: &Events, open: &OpenFleet) -> Result<Exit, Failure> {
+    if args.after.is_some() || args.selection.selector() != prn_client::Selector::default() {
+        let why = "cursors and selections are of processes: all changes of a fleet are told";
+        return Err(FleetFault::NotOfFleets(why).into());
+    }
+    let extent = Extent {
+        existing: args.existing || args.no_follow,
+        follow: !args.no_follow,
+    };
+    tell(open, extent, &args.format.output).await
 }
 
 /// Prints changes until there are no more.

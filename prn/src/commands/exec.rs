@@ -5,6 +5,7 @@ use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 use crate::commands::run::{self, Run};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet::fault::FleetFault;
 use crate::typed::misnamed::unless_a_process;
 
 /// A [`Run`], of which the workspace comes first and the command's words behind it.
@@ -37,8 +38,23 @@ impl Args for Exec {
     }
 }
 
+/// What is of jobs, which `prn run --fleet -w` is for.
+const OF_JOBS: &[&str] = &[
+    "on",
+    "host",
+    "retries",
+    "may_run_twice",
+    "start_by",
+    "places",
+    "fleet",
+];
+
 fn as_exec(command: Command) -> Command {
-    command
+    let hidden =
+        |command: Command, name: &&'static str| command.mut_arg(*name, |arg| arg.hide(true));
+    OF_JOBS
+        .iter()
+        .fold(command, hidden)
         .about(ABOUT)
         .long_about(LONG_ABOUT)
         .mut_arg("workspace", |workspace| {
@@ -69,6 +85,11 @@ fn as_exec(command: Command) -> Command {
 }
 
 pub async fn exec(Exec(args): Exec) -> Result<Exit, Failure> {
+    if args.fleet.fleet.is_some() {
+        let why =
+            "`prn exec` is in a workspace of one server: `prn run --fleet -w NAME` is a job in one";
+        return Err(FleetFault::NotOfFleets(why).into());
+    }
     let connection = args.connection.clone();
     let workspace = args.spec.start.workspace.clone().unwrap_or_default();
     match run::run(args).await {

@@ -235,7 +235,10 @@ pub fn make(
 
 /// A new Ed25519 key, in the older of the two PKCS#8 forms (RFC 5208): OpenSSL 3.0 does not read
 /// the newer one, which also holds the public key (RFC 5958) and which is what the library makes.
-fn generate() -> Result<KeyPair, KeygenError> {
+///
+/// # Errors
+/// If there are no random bytes.
+pub fn generate() -> Result<KeyPair, KeygenError> {
     const PREFIX: [u8; 16] = [
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
         0x20,
@@ -269,8 +272,6 @@ fn write(path: &Path, bytes: &[u8], mode: u32, force: bool) -> Result<(), Keygen
         path: path.to_owned(),
         source,
     };
-    let mut options = OpenOptions::new();
-    options.write(true).mode(mode);
     if force {
         // Replaced as a whole, and by a file of its own mode: an old one may be open to others.
         if let Err(error) = std::fs::remove_file(path)
@@ -279,19 +280,27 @@ fn write(path: &Path, bytes: &[u8], mode: u32, force: bool) -> Result<(), Keygen
             return Err(failed(error));
         }
     }
-    // O_EXCL: neither an existing file nor what a link points to.
-    let mut file = options.create_new(true).open(path).map_err(|error| {
+    write_new(path, bytes, mode).map_err(|error| {
         match error.kind() == io::ErrorKind::AlreadyExists {
             true => KeygenError::Exists(path.to_owned()),
             false => failed(error),
         }
-    })?;
+    })
+}
+
+/// Writes a file of this mode that is not there yet.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`], among others.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    // O_EXCL: neither an existing file nor what a link points to.
+    let options = options.write(true).mode(mode).create_new(true);
+    let mut file = options.open(path)?;
     // The mode above is less the umask.
-    file.set_permissions(std::fs::Permissions::from_mode(mode))
-        .map_err(failed)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(failed)
+    file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 #[cfg(test)]

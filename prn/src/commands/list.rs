@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use crate::commands::events;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::fleet::fault::FleetFault;
+use crate::fleet::showing::{self, Listed};
 use crate::lasting::changes::Changes;
 use crate::lasting::known::Known;
 use crate::lasting::several::{Heard, Manner, Several, TOGETHER, Tries, due};
@@ -17,6 +19,7 @@ use crate::lasting::watching::Watching;
 use crate::output::format::{Format, FormatFlag};
 use crate::output::{self, Layout, Names, OfHost, Screen};
 use crate::which::connection::{Connection, Remote};
+use crate::which::fleet::{FleetFlag, OpenFleet};
 use crate::which::hosts::{Host, Hosts, Servers};
 use crate::which::selection::Selection;
 
@@ -64,6 +67,9 @@ pub struct List {
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
+    /// Of a fleet.
+    #[command(flatten)]
+    pub fleet: FleetFlag,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
@@ -79,6 +85,9 @@ fn parse_count(text: &str) -> Result<usize, &'static str> {
 pub async fn list(mut args: List) -> Result<Exit, Failure> {
     if args.quiet {
         args.format.output = Format::Name;
+    }
+    if let Some(open) = args.fleet.open(&args.connection)? {
+        return of_fleet(args, &open).await;
     }
     let layout = layout(&args)?;
     if let Some(names) = &args.sort {
@@ -108,6 +117,23 @@ pub async fn list(mut args: List) -> Result<Exit, Failure> {
     }
     output::processes(&all, &args.format, &layout)?;
     Ok(exit::OK)
+}
+
+/// The jobs of a fleet.
+async fn of_fleet(args: List, open: &OpenFleet) -> Result<Exit, Failure> {
+    if args.watch || args.sort.is_some() || args.columns.is_some() {
+        let why = "--watch, --sort and --columns are of processes: `prn events --fleet` and `prn fleet top` go on, and -o 'template={{id}} {{state}}' picks fields";
+        return Err(FleetFault::NotOfFleets(why).into());
+    }
+    let which = Listed {
+        selector: args.selection.selector(),
+        since: args.since,
+        until: args.until,
+        limit: args.limit,
+        host: None,
+        is_waiting: false,
+    };
+    showing::list(open, &which, &args.format).await
 }
 
 /// Of several servers: each one's processes after those of the one before, or in the order that is

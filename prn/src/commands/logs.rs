@@ -15,10 +15,16 @@ use prn_proto::units::{Moment, SizeOrZero};
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::fleet::attempts::Attempts;
+use crate::fleet::fault::FleetFault;
+use crate::fleet::naming;
+use crate::fleet::placed::Placed;
 use crate::lasting::excerpt::{self, Bounds, Piece};
 use crate::lasting::reading::{Ending, Reading};
+use crate::lasting::wait::patiently;
 use crate::output::{self, Break, Chunk, Lines, Relay};
 use crate::which::connection::{Connection, Remote};
+use crate::which::fleet::{FleetFlag, OpenFleet};
 use crate::which::hosts::{Host, Hosts, Servers};
 use crate::which::reference::Reference;
 use crate::which::search::Search;
@@ -102,6 +108,9 @@ pub struct Logs {
     /// Put the time at which the server got it before each line (UTC, microseconds)
     #[arg(short, long)]
     pub timestamps: bool,
+    /// Of a fleet.
+    #[command(flatten)]
+    pub fleet: FleetFlag,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
@@ -131,8 +140,11 @@ pub enum Whole {
 }
 
 pub async fn logs(args: Logs) -> Result<Exit, Failure> {
+    if let Some(open) = args.fleet.open(&args.connection)? {
+        return of_fleet(&args, &open).await;
+    }
     let servers = Servers::of(&args.connection)?;
-    let request = request(&args, &servers)?;
+    let request = request(&args, matches!(servers, Servers::Several(_)))?;
     match servers {
         Servers::One(remote) => here(&args, &remote, request).await,
         Servers::Several(hosts) => everywhere(&args, &hosts, request).await,
@@ -165,11 +177,47 @@ async fn here(args: &Logs, remote: &Remote, request: OutputRequest) -> Result<Ex
     Ok(exit.highest(found.exit))
 }
 
+/// Of a job, from the host that has it: of the attempt that there is, and then of each that follows.
+async fn of_fleet(args: &Logs, open: &OpenFleet) -> Result<Exit, Failure> {
+    let request = request(args, false)?;
+    let ([reference], None) = (&*args.ids, &args.selector) else {
+        let why = "of a fleet, the output of one job is read: name one";
+        return Err(FleetFault::NotOfFleets(why).into());
+    };
+    let id = naming::resolve(open, reference).await?;
+    let mut attempts = Attempts::new(open, &id);
+    if args.no_follow || args.output.is_some() {
+        let Some(placed) = attempts.now().await? else {
+            return Ok(exit::OK);
+        };
+        return of_attempt(args, &placed, request).await;
+    }
+    let mut exit = exit::OK;
+    let what =
+        || format!("waiting for a host to start job {id}; `prn status --fleet {id}` says why");
+    while let Some(placed) = patiently(what, attempts.next()).await? {
+        exit = exit.highest(of_attempt(args, &placed, request).await?);
+        if !placed.may_follow || request.max_bytes.is_some() {
+            break;
+        }
+    }
+    Ok(exit)
+}
+
+async fn of_attempt(args: &Logs, placed: &Placed, request: OutputRequest) -> Result<Exit, Failure> {
+    let client = placed.connect().await?;
+    let reading = Reading::new(&placed.remote, client, placed.process, request);
+    match args.output {
+        Some(Whole::Json) => whole(reading).await,
+        None => one(reading, request, args.timestamps, start(request)?).await,
+    }
+}
+
 fn start(request: OutputRequest) -> io::Result<Relay> {
     Relay::start(request.only.unwrap_or(Source::Stdout))
 }
 
-fn request(args: &Logs, servers: &Servers) -> Result<OutputRequest, Failure> {
+fn request(args: &Logs, are_several: bool) -> Result<OutputRequest, Failure> {
     let of_one = [
         ("--offset", args.offset.is_some()),
         ("--max-bytes", args.max_bytes.is_some()),
@@ -179,7 +227,7 @@ fn request(args: &Logs, servers: &Servers) -> Result<OutputRequest, Failure> {
             let why = format!("{flag} is of the output of one process");
             return Err(Failure::Usage(why));
         }
-        if is_there && matches!(servers, Servers::Several(_)) {
+        if is_there && are_several {
             let why = format!(
                 "{flag} is of the output of one process: name its server with --context; `prn status` tells which one has it"
             );

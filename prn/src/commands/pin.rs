@@ -240,6 +240,35 @@ impl Place {
 }
 
 fn add(args: &Add) -> Result<Exit, Failure> {
+    let Some(path) = added(args)? else {
+        return Ok(exit::ERROR);
+    };
+    output::print_line(&path.display().to_string())?;
+    put_in_force(&args.config);
+    Ok(exit::OK)
+}
+
+/// Lets a client in by a certificate or a fingerprint: with this role, unless it is there already.
+/// False: it is refused, and why was said.
+pub fn let_in(
+    config: &Path,
+    name: AccessName,
+    what: String,
+    role: AccessName,
+) -> Result<bool, Failure> {
+    let is_new = Place::of(config, &name)?.client(&name).is_none();
+    let args = Add {
+        name,
+        what,
+        role: is_new.then_some(role),
+        not_after: None,
+        config: config.to_owned(),
+    };
+    Ok(added(&args)?.is_some())
+}
+
+/// The file that it stands in. `None`: it is refused, and why was said.
+fn added(args: &Add) -> Result<Option<PathBuf>, Failure> {
     let known = Known::of(&args.what)?;
     let mut place = Place::of(&args.config, &args.name)?;
     if place.client(&args.name).is_none() {
@@ -248,8 +277,8 @@ fn add(args: &Add) -> Result<Exit, Failure> {
             format!("write `fingerprint = [\"{key}\"]` there, beside what it has, and reload: ");
         check_elsewhere(&args.config, &args.name, &add)?;
     }
-    if let Some(exit) = says_what_to_write(&args.config)? {
-        return Ok(exit);
+    if says_what_to_write(&args.config)? {
+        return Ok(None);
     }
     DirBuilder::new()
         .recursive(true)
@@ -263,7 +292,7 @@ fn add(args: &Add) -> Result<Exit, Failure> {
     let (key, text) = match (&known, &copied) {
         (Known::Key(fingerprint), _) => ("fingerprint", fingerprint.to_string()),
         (Known::Certificate(_), Some(copied)) => ("cert", copied.file.clone()),
-        (Known::Certificate(_), None) => return Ok(exit::ERROR),
+        (Known::Certificate(_), None) => return Ok(None),
     };
     let written = if let Some(table) = place.client(&args.name) {
         if args.role.is_some() || args.not_after.is_some() {
@@ -292,12 +321,7 @@ fn add(args: &Add) -> Result<Exit, Failure> {
         // Nobody names it.
         let _absent = std::fs::remove_file(place.folder.join(copied.file));
     }
-    if written?.is_none() {
-        return Ok(exit::ERROR);
-    }
-    output::print_line(&place.path().display().to_string())?;
-    put_in_force(&args.config);
-    Ok(exit::OK)
+    Ok(written?.map(|_| place.path()))
 }
 
 /// A client that stands in a file which is not ours to change.
@@ -318,12 +342,12 @@ fn check_elsewhere(config: &Path, name: &AccessName, instead: &str) -> Result<()
 
 /// Where clients have no names yet, the first one with a name would lock all others out: what is to
 /// be written for these goes to standard output, and what to do with it is said.
-fn says_what_to_write(config: &Path) -> Result<Option<Exit>, Failure> {
+fn says_what_to_write(config: &Path) -> Result<bool, Failure> {
     let text = std::fs::read_to_string(config).map_err(|error| unread(config, error))?;
     let document = text.parse::<DocumentMut>().unwrap_or_default();
     let paths = texts(document.get("client-cert"));
     if paths.is_empty() {
-        return Ok(None);
+        return Ok(false);
     }
     output::notice(&format!(
         "{} lets clients in by client-cert, and nobody can be added beside these: take that line away, and put this at the end of the file:",
@@ -337,7 +361,7 @@ fn says_what_to_write(config: &Path) -> Result<Option<Exit>, Failure> {
         table.insert("role", value(ADMIN));
         output::print_line(&format!("[[client]]\n{}", table.to_string().trim_end()))?;
     }
-    Ok(Some(exit::ERROR))
+    Ok(true)
 }
 
 fn new_client(args: &Add, key: &str, text: &str) -> Result<Table, Failure> {

@@ -12,6 +12,9 @@ use crate::commands::can_i::dry_run;
 use crate::copy::Far;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::fleet::fault::FleetFault;
+use crate::fleet::running;
+use crate::fleet::submitting::{Placing, fitting_hosts};
 use crate::input::detach::DetachFlag;
 use crate::input::leftover::Leftover;
 use crate::input::stdin::Stdin;
@@ -26,6 +29,7 @@ use crate::output::format::FormatFlag;
 use crate::sync::{self, Plan, SyncFlags};
 use crate::typed::spec::{Spec, with_our_terminal};
 use crate::which::connection::{Connection, Remote};
+use crate::which::fleet::{FleetFlag, OpenFleet};
 use crate::which::hosts::{Hosts, Servers};
 
 /// Start a process, pass standard input on to it, follow its output, and exit as it does
@@ -71,6 +75,12 @@ pub struct Run {
     /// What to send before, and to bring back after.
     #[command(flatten)]
     pub sync: SyncFlags,
+    /// Where in a fleet, and how often.
+    #[command(flatten)]
+    pub placing: Placing,
+    /// Of a fleet.
+    #[command(flatten)]
+    pub fleet: FleetFlag,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
@@ -104,6 +114,14 @@ pub async fn run(mut args: Run) -> Result<Exit, Failure> {
     let passing = args.passing(Stdin::of_process())?;
     let of_terminal = args.of_one_server();
     let plan = args.sync.checked()?;
+    if let Some(open) = args.fleet.open(&args.connection)? {
+        let of_sync = plan.map(|_| "--sync and --out copy");
+        return of_fleet(args.spec, &args.placing, of_terminal.or(of_sync), &open).await;
+    }
+    if args.placing.is_said() {
+        let why = "--on, --host, --retries, --may-run-twice, --start-by and --places are of jobs of a fleet: with --fleet";
+        return Err(Failure::Usage(why.to_owned()));
+    }
     let servers = Servers::of(&args.connection)?;
     if args.spec.dry_run {
         let spec = args.spec.completed(OutputPolicy::Follow)?;
@@ -166,6 +184,42 @@ async fn may_feed(client: &Client, passing: Passing) -> Result<(), Failure> {
     }
 }
 
+/// As a job of a fleet, which gets no standard input.
+async fn of_fleet(
+    spec: Spec,
+    placing: &Placing,
+    of_one_server: Option<&str>,
+    open: &OpenFleet,
+) -> Result<Exit, Failure> {
+    if let Some(what) = of_one_server {
+        let why = format!("{what} to one server, and a job is any host's");
+        return Err(Failure::Usage(why));
+    }
+    nothing_is_left(
+        spec.no_stdin,
+        "there is data on standard input, which no job of a fleet gets: -n leaves it alone, and nothing was submitted",
+    )?;
+    let is_dry = spec.dry_run;
+    let spec = spec.completed(OutputPolicy::Follow)?;
+    if is_dry {
+        let mut remotes = fitting_hosts(open, placing).await?.into_iter();
+        let first = remotes.next().ok_or(FleetFault::NoSigningHost)?;
+        return dry_run(&Servers::One(first), &spec, &FormatFlag::table()).await;
+    }
+    running::run(open, &spec, placing).await
+}
+
+/// Nothing waits on standard input that no process would get.
+fn nothing_is_left(is_left_alone: bool, why: &str) -> Result<(), Failure> {
+    let leftover = Leftover::look(is_left_alone).and_then(Leftover::settle);
+    leftover.map_err(|failure| {
+        if let Failure::Input = failure {
+            return Failure::Usage(why.to_owned());
+        }
+        failure
+    })
+}
+
 /// On each of several servers. Standard input is one, and so is a terminal: no process gets it.
 async fn everywhere(
     spec: Spec,
@@ -176,14 +230,10 @@ async fn everywhere(
         let why = format!("{what} to one server, and --context means several");
         return Err(Failure::Usage(why));
     }
-    let leftover = Leftover::look(spec.no_stdin).and_then(Leftover::settle);
-    leftover.map_err(|failure| {
-        if let Failure::Input = failure {
-            let why = "there is data on standard input, which goes to no process of several servers: -n leaves it alone, and nothing was started";
-            return Failure::Usage(why.to_owned());
-        }
-        failure
-    })?;
+    nothing_is_left(
+        spec.no_stdin,
+        "there is data on standard input, which goes to no process of several servers: -n leaves it alone, and nothing was started",
+    )?;
     let id = spec.id;
     let spec = spec.completed(OutputPolicy::Follow)?;
     spread::run(hosts, &spec, id).await

@@ -6,9 +6,11 @@ use prn_client::{Client, ClientError, Process, ProcessId, ProcessUsage};
 use crate::commands::workspace::tell_of_bound;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::fleet::showing;
 use crate::output::format::{Format, FormatFlag};
 use crate::output::{self, Layout, OfHost};
 use crate::which::connection::{Connection, Remote};
+use crate::which::fleet::FleetFlag;
 use crate::which::hosts::{Host, Hosts, Servers};
 use crate::which::reference::{Reference, resolve};
 use crate::which::targets::{Found, Target};
@@ -29,12 +31,18 @@ pub struct Status {
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
+    /// Of a fleet.
+    #[command(flatten)]
+    pub fleet: FleetFlag,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
 }
 
 pub async fn status(args: Status) -> Result<Exit, Failure> {
+    if let Some(open) = args.fleet.open(&args.connection)? {
+        return showing::status(&open, &args.ids, &args.format).await;
+    }
     let remote = match Servers::of(&args.connection)? {
         Servers::One(remote) => remote,
         Servers::Several(hosts) => {

@@ -11,10 +11,13 @@ use prn_proto::units::{Time, show_duration};
 use crate::confirm::{can_ask, confirm};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::lasting::wait::patiently_asking;
+use crate::fleet::fault::FleetFault;
+use crate::fleet::{naming, stopping};
+use crate::lasting::wait::{patiently, patiently_asking};
 use crate::output;
 use crate::output::format::FormatFlag;
 use crate::which::connection::{Connection, Remote};
+use crate::which::fleet::{FleetFlag, OpenFleet};
 use crate::which::hosts::{Host, Hosts, Servers};
 use crate::which::reference::Reference;
 use crate::which::search::Search;
@@ -57,12 +60,18 @@ pub struct Stop {
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
+    /// Of a fleet.
+    #[command(flatten)]
+    pub fleet: FleetFlag,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
 }
 
 pub async fn stop(args: Stop) -> Result<Exit, Failure> {
+    if let Some(open) = args.fleet.open(&args.connection)? {
+        return of_fleet(&args, &open).await;
+    }
     let is_asked = args.all && !args.yes;
     if is_asked {
         can_ask()?;
@@ -148,6 +157,43 @@ async fn is_confirmed(hosts: &Hosts) -> Result<bool, Failure> {
     let servers = hosts.all().len();
     let question = format!("Stop {} on {servers} servers?", output::count(count));
     Ok(count == 0 || confirm(&question)?)
+}
+
+/// Of a fleet: a job that waits is withdrawn, the process of one that runs is stopped.
+async fn of_fleet(args: &Stop, open: &OpenFleet) -> Result<Exit, Failure> {
+    if args.all || args.selector.is_some() {
+        let why =
+            "--all and -l are of processes: name each job, as `prn fleet jobs -q --running` does";
+        return Err(FleetFault::NotOfFleets(why).into());
+    }
+    let how = (args.signal, args.grace.map(|Time(grace)| grace));
+    let (mut jobs, mut exit) = (Vec::new(), exit::OK);
+    for reference in &args.ids {
+        let stopped = async {
+            let id = naming::resolve(open, reference).await?;
+            let what = || format!("waiting for job {id} to end");
+            patiently(what, stopping::end(open, &id, how)).await
+        };
+        match stopped.await {
+            Ok(view) => {
+                if !view.is_over() {
+                    exit = exit.highest(exit::ERROR);
+                }
+                jobs.push(output::FleetJob::of(&view));
+            }
+            Err(failure) if args.ids.len() == 1 => return Err(failure),
+            Err(failure) => {
+                let line = output::error_line(&failure, failure.hint().as_deref());
+                output::notice(&format!("{reference}: {line}"));
+                exit = exit.highest(failure.exit());
+            }
+        }
+    }
+    match jobs.as_slice() {
+        [job] if args.ids.len() == 1 => output::fleet_job(job, &args.format)?,
+        jobs => output::fleet_jobs(jobs, &args.format)?,
+    }
+    Ok(exit)
 }
 
 async fn stop_one(

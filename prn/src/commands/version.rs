@@ -139,6 +139,8 @@ mod tests {
             "cp",
             "workspace",
             "batch",
+            "submit",
+            "fleet",
             "inspect",
             "version",
             "context",

@@ -13,9 +13,13 @@ use tokio::time::Instant;
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::fleet::fault::FleetFault;
+use crate::fleet::naming;
+use crate::fleet::waiting::{Awaited, ends as ends_of_jobs};
 use crate::lasting::waiting::Waiting;
 use crate::output;
 use crate::which::connection::{Connection, Remote};
+use crate::which::fleet::{FleetFlag, OpenFleet};
 use crate::which::hosts::{Host, Hosts, Servers};
 use crate::which::search::Search;
 use crate::which::targets::{Target, Targets};
@@ -40,6 +44,9 @@ pub struct Wait {
     /// Wait for the main process alone, not for what it has started and left
     #[arg(long)]
     pub main: bool,
+    /// Of a fleet.
+    #[command(flatten)]
+    pub fleet: FleetFlag,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
@@ -49,6 +56,9 @@ pub async fn wait(args: Wait) -> Result<Exit, Failure> {
     let end = args
         .timeout
         .map(|Time(timeout)| (timeout, Instant::now() + timeout));
+    if let Some(open) = args.fleet.open(&args.connection)? {
+        return of_fleet(&args, &open, end).await;
+    }
     let remote = match Servers::of(&args.connection)? {
         Servers::One(remote) => remote,
         Servers::Several(hosts) => return everywhere(&args, &hosts, end).await,
@@ -74,6 +84,29 @@ pub async fn wait(args: Wait) -> Result<Exit, Failure> {
     match waited {
         Ok(ended) => ended.map(|_| first.get()),
         Err(timeout) => Ok(timed_out(timeout, &left.names())),
+    }
+}
+
+/// For jobs of a fleet.
+async fn of_fleet(
+    args: &Wait,
+    open: &OpenFleet,
+    end: Option<(Duration, Instant)>,
+) -> Result<Exit, Failure> {
+    if args.main || args.targets.selector.is_some() {
+        let why = "--main and -l are of processes: name each job";
+        return Err(FleetFault::NotOfFleets(why).into());
+    }
+    let mut jobs = Vec::new();
+    for reference in &args.targets.ids {
+        let id = naming::resolve(open, reference).await?;
+        let shown = reference.to_string();
+        jobs.push(Awaited { shown, id });
+    }
+    let left = Cell::new(jobs.iter().map(|job| job.shown.clone()).collect());
+    match until(end, ends_of_jobs(open, &jobs, args.any, &left)).await {
+        Ok(ended) => ended,
+        Err(timeout) => Ok(timed_out(timeout, &left.take())),
     }
 }
 

@@ -44,6 +44,7 @@ enum Value {
     /// What is copied, or where to.
     Place,
     Context,
+    Fleet,
     Signal,
     Path(Paths),
 }
@@ -73,11 +74,12 @@ fn below(command: Command, path: &[&str], live: &Arc<Live>) -> Command {
 fn value(path: &[&str], arg: &Arg) -> Option<Value> {
     let command = path.first().copied().unwrap_or_default();
     let value = match (command, arg.get_id().as_str()) {
-        ("start" | "run", "id") => return None,
+        ("start" | "run" | "submit", "id") => return None,
         ("workspace", "name" | "names") if path.last() != Some(&"create") => Value::Workspace,
         (_, "workspace") => Value::Workspace,
         ("context", "name" | "names") if path.last() != Some(&"add") => Value::Context,
         (_, "context") => Value::Context,
+        (_, "fleet") => Value::Fleet,
         ("cp", "places") => Value::Place,
         ("start" | "run" | "attach" | "server" | "keygen" | "context", _) if !is_id(arg) => {
             return path_value(arg);
@@ -125,6 +127,7 @@ fn offers(value: Value, current: &OsStr, live: &Live) -> Vec<CompletionCandidate
         Value::Process(state) => live.processes(state, current),
         Value::Workspace => live.workspaces(""),
         Value::Context => contexts(),
+        Value::Fleet => fleets(),
         Value::Place => live.workspaces(":"),
         Value::Signal => SIGNALS
             .iter()
@@ -148,6 +151,13 @@ fn contexts() -> Vec<CompletionCandidate> {
         CompletionCandidate::new(name).help(address)
     };
     contexts.into_iter().map(offer).collect()
+}
+
+/// Those that are configured.
+fn fleets() -> Vec<CompletionCandidate> {
+    let config = Place::of_environment().and_then(|place| place.load());
+    let fleets = config.map(|config| config.fleets).unwrap_or_default();
+    fleets.into_keys().map(CompletionCandidate::new).collect()
 }
 
 /// Stands for all paths of one kind, which shells know better.

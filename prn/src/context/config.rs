@@ -12,6 +12,8 @@
 //!                             # key-command = ["vault", …]
 //! ```
 //!
+//! A fleet has a table of its own, `[fleet.NAME]`, beside `current-fleet`: docs/fleet.md.
+//!
 //! With `sign = true` all that is started there is signed. Instead of `server-cert`, or beside it, a server is known by `server-fingerprint`, or by
 //! `server-ca` and `server-name`. Each key is a flag without its dashes, as in the server's own
 //! file. A path is meant from the folder that the file is in; `~/` is the user's own folder.
@@ -49,6 +51,34 @@ pub struct Config {
     /// All contexts by their names.
     #[serde(rename = "context")]
     pub contexts: BTreeMap<String, Context>,
+    /// The fleet that is used where none is named and there are several.
+    pub current_fleet: Option<String>,
+    /// All fleets by their names.
+    #[serde(rename = "fleet")]
+    pub fleets: BTreeMap<String, Fleet>,
+}
+
+/// One fleet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Fleet {
+    /// The members of its etcd.
+    pub store: Vec<Address>,
+    /// Certificates of authorities that sign theirs, or files of them.
+    pub store_ca: Option<Texts>,
+    /// Their name in those, if it is not the host of each address.
+    pub store_name: Option<String>,
+    /// The user's own certificate, or the file of it: for etcd, and for the hosts.
+    pub client_cert: Option<String>,
+    /// Where the user's key is: its file, another place, or that it is in the environment.
+    pub tls_key: Option<String>,
+    /// A command that prints the user's key.
+    pub key_command: Option<Vec<String>>,
+    /// All jobs are signed.
+    pub sign: bool,
+    /// Certificates of authorities that sign the hosts', or files of them. Without: what a host is
+    /// known by is what its agent announces.
+    pub server_ca: Option<Texts>,
 }
 
 /// One server.
@@ -279,15 +309,19 @@ fn toml<T: DeserializeOwned>(text: &str) -> Result<T, (usize, String)> {
 /// The content, or the line and what is wrong there.
 pub fn parse(text: &str) -> Result<Config, (usize, String)> {
     let config: Config = toml(text)?;
-    for context in config.contexts.values() {
-        let key = context.tls_key.clone().map(KeySource::try_from);
-        let both = context.key_command.is_some() && key.is_some();
+    let contexts = config.contexts.values();
+    let keys = contexts.map(|context| (&context.tls_key, &context.key_command));
+    let fleets = config.fleets.values();
+    let of_fleets = fleets.map(|fleet| (&fleet.tls_key, &fleet.key_command));
+    for (tls_key, key_command) in keys.chain(of_fleets) {
+        let key = tls_key.clone().map(KeySource::try_from);
+        let both = key_command.is_some() && key.is_some();
         let what = match key {
             Some(Ok(_)) if both => "key-command and tls-key: the key is in one place".to_owned(),
             Some(Err(error)) => error.to_string(),
             Some(Ok(_)) | None => continue,
         };
-        let start = text.find(context.tls_key.as_deref().unwrap_or_default());
+        let start = text.find(tls_key.as_deref().unwrap_or_default());
         return Err((line_at(text, start.unwrap_or_default()), what));
     }
     match config.contexts.keys().find(|name| !is_name(name)) {
@@ -312,6 +346,42 @@ impl Config {
     /// The names of all contexts.
     pub fn names(&self) -> Vec<String> {
         self.contexts.keys().cloned().collect()
+    }
+
+    /// The name of the fleet that is used where none is named: the current one, or the only one.
+    ///
+    /// # Errors
+    /// [`ContextError::Setting`].
+    pub fn usual_fleet(&self) -> Result<&str, ContextError> {
+        let mut names = self.fleets.keys();
+        let only = match (names.next(), names.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        };
+        let usual = self.current_fleet.as_ref().or(only);
+        usual.map(String::as_str).ok_or_else(|| {
+            let why = if self.fleets.is_empty() {
+                "names no fleet, and nor does the configuration: `prn fleet init` makes one"
+            } else {
+                "names no fleet, and the configuration has several: name one, or set current-fleet"
+            };
+            ContextError::Setting {
+                what: "--fleet",
+                why: why.to_owned(),
+            }
+        })
+    }
+
+    /// The fleet of this name.
+    ///
+    /// # Errors
+    /// [`ContextError::UnknownFleet`].
+    pub fn fleet(&self, name: &str) -> Result<&Fleet, ContextError> {
+        let unknown = || ContextError::UnknownFleet {
+            name: name.to_owned(),
+            known: self.fleets.keys().cloned().collect(),
+        };
+        self.fleets.get(name).ok_or_else(unknown)
     }
 
     /// There is none of this name, or pattern.

@@ -74,6 +74,14 @@ pub enum ContextError {
         /// Those that there are.
         known: Vec<String>,
     },
+    /// There is no such fleet.
+    #[error("the configuration has no fleet {name}{}", those_fleets(known))]
+    UnknownFleet {
+        /// Its name.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
     /// There is one already.
     #[error("there is a context {0} already: --force replaces it")]
     Exists(String),
@@ -105,6 +113,13 @@ fn those(known: &[String]) -> String {
         Some(_) if known.len() > NAMES_MAX => ": `prn context list` shows all".to_owned(),
         Some(_) | None => format!("; known: {}", known.join(", ")),
     }
+}
+
+fn those_fleets(known: &[String]) -> String {
+    if known.is_empty() {
+        return ": `prn fleet init` makes one".to_owned();
+    }
+    format!("; known: {}", known.join(", "))
 }
 
 fn one_of(names: &[String]) -> String {

@@ -7,13 +7,14 @@ use super::{Page, Roff, titled};
 use crate::exit;
 
 /// Each by the name of its file.
-pub(super) fn pages() -> [(&'static str, String); 5] {
+pub(super) fn pages() -> [(&'static str, String); 6] {
     [
         ("prn.7", concepts()),
         ("prn-policy.5", policy()),
         ("prn-supervisor.8", supervisor()),
         ("prn-frontend.8", frontend()),
         ("prn-signer.8", signer()),
+        ("prn-agent.8", agent()),
     ]
 }
 
@@ -303,6 +304,76 @@ fn frontend() -> String {
             "prn-server-start(8)",
             "prn(7)",
         ],
+    )
+}
+
+fn agent() -> String {
+    let mut page = Page::begin(
+        "prn-agent",
+        "what a host of a fleet has beside its prn server",
+    );
+    page.section("SYNOPSIS");
+    page.0.text([bold("prn-agent --config "), italic("FILE")]);
+    page.section("DESCRIPTION");
+    page.prose(&[
+        "prn-agent lets the server of its machine run jobs of a fleet. It announces the host in etcd, claims jobs that fit, starts them on the server, and writes to etcd how they end. No byte of input or output is in etcd: clients talk to the server itself.",
+        "It is a client of the server and of etcd, without privilege, and has one certificate for both: the server pins it with the role runner, and the authority of etcd has signed it for a user of etcd, which may claim jobs and write the outcomes of its own host.",
+        "prn fleet join makes its files from an invitation and lets it in. The unit prn-agent.service is neither enabled nor started by the package. When it ends, what runs goes on: the next one finds it again.",
+    ]);
+    page.section("OPTIONS");
+    page.prose(&[
+        "prn-agent --help has all of them. A flag wins over an environment variable, which wins over the file.",
+    ]);
+    page.entries(
+        "CONFIGURATION",
+        &[
+            (
+                "fleet, host",
+                "The fleet, and the name of the host in it: a-z, 0-9, '-' and '.'.",
+            ),
+            (
+                "store, store-ca, store-name",
+                "A list of etcd's members (HOST:PORT), a list of files of the authorities that have signed their certificates, and their name in these, if it is not that of each address.",
+            ),
+            (
+                "client-cert, tls-key",
+                "The agent's certificate, and its key: a file, credential:NAME, keyring:NAME or pkcs11:URI.",
+            ),
+            (
+                "address, announce, server-cert, server-fingerprint",
+                "Where the server listens, where clients reach it, and lists of what it is known by, which clients are told.",
+            ),
+            (
+                "label",
+                "A list of labels, such as [\"zone=a\"]: a job with --on zone=a goes to such a host.",
+            ),
+            (
+                "processes, memory, cpus",
+                "What jobs have at one time, of all that there is: 100 processes, and all of the machine's memory and CPUs, unless it is said here.",
+            ),
+            (
+                "lease, lost-after",
+                "For how long the host is believed to be there without a word of it, and how long after that its jobs that may run twice are started elsewhere. Nothing else is.",
+            ),
+        ],
+    );
+    page.section("FILES");
+    page.entry(
+        "/etc/prn/agent.toml",
+        "The configuration of the packaged unit. Files in it are meant from its folder.",
+    );
+    page.entry(
+        "/etc/prn/agent.pem, /etc/prn/agent.key, /etc/prn/agent-store.pem",
+        "The agent's certificate and key, and the authority of etcd. The unit gives them to the agent as credentials.",
+    );
+    page.section("EXIT STATUS");
+    page.prose(&["0 after SIGTERM or SIGINT; 1 with a line on standard error that says why."]);
+    page.section("EXAMPLES");
+    page.lines("prn fleet join web1.invite --label zone=a\nsystemctl enable --now prn-agent");
+    page.end(
+        "prn-agent",
+        "8",
+        &["prn-fleet(1)", "prn-pin(8)", "prn.toml(5)", "prn(7)"],
     )
 }
 

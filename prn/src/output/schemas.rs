@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 use super::changes::ChangeRecord;
 use super::contexts::{CheckedContext, KnownContext, ShownContext};
 use super::everyday::{HealthJson, Inspected, Pruned, Version};
+use super::fleet_hosts::FleetHost;
+use super::fleet_jobs::{FleetChange, FleetJob};
 use super::policies::{PinnedClient, PolicyClient};
 use super::servers::ServerStatus;
 use super::stats::Stats;
@@ -83,6 +85,22 @@ struct PinList {
     clients: Vec<PinnedClient>,
 }
 
+/// `prn fleet hosts`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct FleetHosts {
+    /// By name.
+    hosts: Vec<FleetHost>,
+}
+
+/// `prn fleet jobs`, `prn list --fleet`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct FleetJobs {
+    /// In the order in which they were submitted.
+    jobs: Vec<FleetJob>,
+}
+
 /// What is printed: required are the fields that are always there, `null` for want of a value.
 fn schema_of<T: JsonSchema>() -> Schema {
     let settings = SchemaSettings::draft2020_12().for_serialize();
@@ -150,6 +168,10 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("context-check", schema_of::<ContextCheck>()),
         ("policy-check", schema_of::<PolicyCheck>()),
         ("pin-list", schema_of::<PinList>()),
+        ("fleet-hosts", schema_of::<FleetHosts>()),
+        ("fleet-job", schema_of::<FleetJob>()),
+        ("fleet-jobs", schema_of::<FleetJobs>()),
+        ("fleet-event", schema_of::<FleetChange>()),
         ("version", schema_of::<Version>()),
         ("access", schema_of::<Access>()),
         ("server-status", schema_of::<ServerStatus>()),

@@ -64,7 +64,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &[
-            "submit", "add", "enqueue", "create", "launch", "spawn", "new", "nohup", "bg", "begin",
+            "add", "enqueue", "create", "launch", "spawn", "new", "nohup", "bg", "begin",
         ],
         "`prn start -- ARGV…` starts a process and prints its id",
     ),

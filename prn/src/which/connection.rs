@@ -158,6 +158,26 @@ impl Remote {
         })
     }
 
+    /// A server of a fleet, which is known by what its agent announces or by the fleet's authority.
+    ///
+    /// # Errors
+    /// If a certificate or the key is refused.
+    pub fn known(
+        address: String,
+        own: (&CertificateSource, &KeySource),
+        server: &ServerSource,
+        call_timeout: CallTimeout,
+    ) -> Result<Self, Failure> {
+        let (certificate, key) = own;
+        let credentials = Credentials::find(certificate, key, server)
+            .map_err(|error| of_certificate(error, server))?;
+        Ok(Self {
+            address,
+            credentials,
+            call_timeout: call_timeout.0,
+        })
+    }
+
     /// Connects.
     pub async fn connect(&self) -> Result<Client, ClientError> {
         let limit = CONNECT_TIMEOUT.min(self.call_timeout);

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use super::error::{EtcdError, is_transient};
+use super::error::{EtcdError, is_outdated, is_transient};
 use super::random::jitter;
 
 /// Most time for a connection.
@@ -146,6 +146,10 @@ impl Etcd {
             let error = match self.connected().await {
                 Ok(connection) => match attempt(connection.clone()).await {
                     Ok(answer) => return Ok(answer),
+                    // The same member does it the next time.
+                    Err(ClientError::Refused(error)) if is_outdated(&error) => {
+                        ClientError::Refused(error)
+                    }
                     Err(ClientError::Refused(error))
                         if !is_transient(&ClientError::Refused(error.clone())) =>
                     {

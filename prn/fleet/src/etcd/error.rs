@@ -71,10 +71,18 @@ impl EtcdError {
 /// Whether another member may do it: none that is asked now has a leader, or time.
 pub(super) fn is_transient(error: &ClientError) -> bool {
     if let ClientError::Refused(refused) = error {
-        return matches!(
+        let is_short_of = matches!(
             refused.code,
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted
         );
+        return is_short_of || is_outdated(refused);
     }
     matches!(error, ClientError::NoAnswer { .. }) || error.is_transient()
+}
+
+/// Whether a user or a role has changed since the call was checked, and before it was done: it was not
+/// done, and is checked anew the next time. Releases before 3.5 say it of an error of no kind.
+pub(super) fn is_outdated(error: &ServerError) -> bool {
+    let says = |what: &str| error.message.contains(what);
+    says("revision of auth store is old") || says("revision in header is old")
 }

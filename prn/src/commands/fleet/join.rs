@@ -1,0 +1,286 @@
+//! `prn fleet join`: a host's agent, or somebody's configuration, from an invitation.
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use prn_client::Label;
+use prn_launch::options::{Options, Reload};
+use prn_proto::units::Address;
+use toml_edit::{Array, DocumentMut, Value, value};
+
+use crate::commands::pin::{self, CONFIG};
+use crate::commands::policy;
+use crate::commands::server;
+use crate::context::config::Place;
+use crate::context::edit::replace;
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::fleet::error::SetupError;
+use crate::fleet::fault::FleetFault;
+use crate::fleet::folder::{self, PRIVATE, READABLE, put_new};
+use crate::fleet::invitation::Invitation;
+use crate::fleet::section::{self, Section};
+use crate::output;
+
+/// What the host's server knows the agent as.
+const AGENT: &str = "prn-agent";
+/// What the agent may do there: start processes, and all with its own.
+const AGENT_ROLE: &str = "runner";
+/// What those may do there who submit jobs: look at processes, read their output and stop them.
+const CLIENT_ROLE: &str = "operator";
+
+/// Take part in a fleet: with an invitation of `prn fleet invite`
+///
+/// With a host's, as root: writes agent.toml beside the server's configuration, with the agent's certificate and its
+/// key, has the server let the agent in (role runner) and those who submit jobs (role operator), and
+/// take what is signed for the fleet. With somebody's own: writes [fleet.NAME] of the configuration.
+#[derive(Debug, Args)]
+pub struct Join {
+    /// The invitation
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The server's configuration, of a host
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+    /// Where clients find the host's server [default: the configuration's address]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: Option<Address>,
+    /// A label of the host, for jobs that want it. Repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub label: Vec<Label>,
+}
+
+pub fn join(args: &Join) -> Result<Exit, Failure> {
+    let invitation = Invitation::open(&args.file).map_err(FleetFault::from)?;
+    match (&invitation.host, &invitation.client) {
+        (Some(host), _) => join_host(args, &invitation, host),
+        (None, _) => join_client(&invitation),
+    }
+}
+
+/// Files beside the server's configuration.
+struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+fn join_host(args: &Join, invitation: &Invitation, host: &str) -> Result<Exit, Failure> {
+    let folder = std::path::absolute(&args.config)?;
+    let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
+    let files = Files { folder };
+    let toml = files.at("agent.toml");
+    for name in ["agent.toml", "agent.pem", "agent.key", "agent-store.pem"] {
+        let path = files.at(name);
+        if path.symlink_metadata().is_ok() {
+            let instead = "this host takes part in a fleet already; to begin anew, remove agent.toml, agent.pem, agent.key and agent-store.pem";
+            return Err(FleetFault::from(SetupError::Exists { path, instead }).into());
+        }
+    }
+    // What the server is known by, and where: refused before anything is written.
+    let line = server::invitation(&args.config, args.address.as_ref())?;
+    let text = agent_toml(args, invitation, host, &line.address)?;
+    let mut written = Written::default();
+    written.put(&files.at("agent.key"), &invitation.key, PRIVATE)?;
+    let certificate = files.at("agent.pem");
+    written.put(&certificate, &invitation.certificate, READABLE)?;
+    written.put(
+        &files.at("agent-store.pem"),
+        &invitation.authority,
+        READABLE,
+    )?;
+    let agent = certificate.display().to_string();
+    let mut to_let_in = vec![(AGENT, &agent, AGENT_ROLE)];
+    for submitter in &invitation.submitter {
+        to_let_in.push((&submitter.name, &submitter.fingerprint, CLIENT_ROLE));
+    }
+    for (name, what, role) in to_let_in {
+        if !let_in(args, name, what, role)? {
+            return Ok(exit::ERROR);
+        }
+    }
+    take_signed(&args.config, &invitation.fleet)?;
+    written.put(&toml, &text, READABLE)?;
+    written.is_whole = true;
+    output::print_line(&output::escaped(&toml.display().to_string()))?;
+    reload(args);
+    warn_of_loopback(&line.address);
+    let is_packaged = args.config == Path::new(CONFIG);
+    output::notice(&if is_packaged {
+        "then: `systemctl enable --now prn-agent`".to_owned()
+    } else {
+        format!("then: `prn-agent --config {}`", toml.display())
+    });
+    Ok(exit::OK)
+}
+
+/// What was written so far: taken away again where the rest fails, so that it can be tried again.
+#[derive(Default)]
+struct Written {
+    paths: Vec<PathBuf>,
+    is_whole: bool,
+}
+
+impl Written {
+    fn put(&mut self, path: &Path, text: &str, mode: u32) -> Result<(), FleetFault> {
+        put_new(path, text, mode)?;
+        self.paths.push(path.to_owned());
+        Ok(())
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        for path in self.paths.iter().filter(|_| !self.is_whole) {
+            let _absent = fs::remove_file(path);
+        }
+    }
+}
+
+/// Files are named from its own folder, wherever that is: a unit has copies of them in another one.
+fn agent_toml(
+    args: &Join,
+    invitation: &Invitation,
+    host: &str,
+    announced: &Address,
+) -> Result<String, Failure> {
+    let options = prn_launch::options::merged(Options::default(), Some(&args.config), &|_| {});
+    let options = options.map_err(prn_launch::ServerError::from)?;
+    let beside = args.config.parent().unwrap_or(Path::new(""));
+    let certificate = options.server_cert.unwrap_or_default();
+    let certificate = certificate.strip_prefix(beside).unwrap_or(&certificate);
+    let listens = options.address.unwrap_or_else(|| announced.clone());
+    let mut document = DocumentMut::new();
+    document.insert("fleet", value(invitation.fleet.as_str()));
+    document.insert("host", value(host));
+    let store: Array = invitation.store.iter().map(|at| at.0.as_str()).collect();
+    document.insert("store", value(store));
+    let one = |text: &str| value(Array::from_iter([text]));
+    document.insert("store-ca", one("agent-store.pem"));
+    document.insert("client-cert", value("agent.pem"));
+    document.insert("tls-key", value("agent.key"));
+    document.insert("address", value(from_here(&listens)));
+    document.insert("announce", value(announced.0.as_str()));
+    document.insert("server-cert", one(&certificate.display().to_string()));
+    if !args.label.is_empty() {
+        let labels = args.label.iter();
+        let labels: Array = labels.map(|l| format!("{}={}", l.key, l.value)).collect();
+        document.insert("label", value(labels));
+    }
+    Ok(format!(
+        "# prn-agent(8), by `prn fleet join`. More keys are in `prn-agent --help`: label, processes, memory, cpus.\n{document}"
+    ))
+}
+
+/// Where the agent reaches a server that listens at all addresses.
+fn from_here(listens: &Address) -> String {
+    let (host, port) = listens.parts();
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) if address.is_unspecified() => format!("127.0.0.1:{port}"),
+        Ok(IpAddr::V6(address)) if address.is_unspecified() => format!("[::1]:{port}"),
+        Ok(_) | Err(_) => listens.0.clone(),
+    }
+}
+
+/// False: what there is to do was said.
+fn let_in(args: &Join, name: &str, what: &str, role: &str) -> Result<bool, Failure> {
+    let name = policy::name(name).map_err(|error| Failure::Usage(error.to_owned()))?;
+    let role = policy::name(role).map_err(|error| Failure::Usage(error.to_owned()))?;
+    pin::let_in(&args.config, name, what.to_owned(), role)
+}
+
+/// The server takes what is signed for the fleet.
+fn take_signed(config: &Path, fleet: &str) -> Result<(), Failure> {
+    let text = folder::read(config).map_err(FleetFault::from)?;
+    let parsed: Result<DocumentMut, toml_edit::TomlError> = text.parse();
+    let mut document = parsed
+        .map_err(|error| Failure::Usage(format!("{}: {}", config.display(), error.message())))?;
+    let fleets = document.entry("fleet").or_insert(value(Array::new()));
+    let Some(fleets) = fleets.as_array_mut() else {
+        return Ok(());
+    };
+    if fleets
+        .iter()
+        .filter_map(Value::as_str)
+        .any(|name| name == fleet)
+    {
+        return Ok(());
+    }
+    fleets.push(fleet);
+    let write = || {
+        let mode = fs::metadata(config)?.permissions().mode() & 0o777;
+        replace(config, &document.to_string(), mode)
+    };
+    let path = config.to_owned();
+    let written = write().map_err(|source| SetupError::Write { path, source });
+    Ok(written.map_err(FleetFault::from)?)
+}
+
+/// What fails here is said, and all is written: it is in force when the server is started.
+fn reload(args: &Join) {
+    let reloaded = server::reload(Reload {
+        config: Some(args.config.clone()),
+        check: false,
+        options: Box::default(),
+    });
+    if let Err(failure) = reloaded {
+        let hint = failure.hint();
+        output::notice(&output::error_line(&failure, hint.as_deref()));
+        output::notice("the server does not know it yet: `prn server reload`, or start it");
+    }
+}
+
+fn warn_of_loopback(address: &Address) {
+    let (host, _) = address.parts();
+    let is_loopback = host
+        .parse::<IpAddr>()
+        .is_ok_and(|address| address.is_loopback());
+    if is_loopback || host == "localhost" {
+        output::notice(&format!(
+            "warning: the server listens at {} alone, where no other machine finds it: what jobs print can be read here alone",
+            address.0
+        ));
+    }
+}
+
+fn join_client(invitation: &Invitation) -> Result<Exit, Failure> {
+    let place = Place::of_environment()?;
+    section::is_new(&place, &invitation.fleet)?;
+    let path = std::path::absolute(folder::usual(&place, &invitation.fleet))?;
+    let at = |name: &str| path.join(name);
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&path);
+    made.map_err(|source| SetupError::Write {
+        path: path.clone(),
+        source,
+    })
+    .map_err(FleetFault::from)?;
+    let mut written = Written::default();
+    let section = Section {
+        name: &invitation.fleet,
+        store: &invitation.store,
+        authority: &at("authority.pem"),
+        certificate: &at("client.pem"),
+        key: &at("client.key"),
+    };
+    written.put(section.key, &invitation.key, PRIVATE)?;
+    written.put(section.certificate, &invitation.certificate, READABLE)?;
+    written.put(section.authority, &invitation.authority, READABLE)?;
+    section::add(&place, &section)?;
+    written.is_whole = true;
+    output::print_line(&output::escaped(&place.path.display().to_string()))?;
+    output::notice(&format!(
+        "then: `prn submit --fleet={} -- COMMAND`",
+        invitation.fleet
+    ));
+    Ok(exit::OK)
+}

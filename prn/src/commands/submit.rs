@@ -1,0 +1,73 @@
+//! `prn submit`.
+
+use clap::Args;
+use prn_client::OutputPolicy;
+
+use crate::commands::can_i::dry_run;
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::fleet::fault::FleetFault;
+use crate::fleet::submitting::{Placing, fitting_hosts, job, submit as submit_job};
+use crate::input::leftover::Leftover;
+use crate::interrupts::Interrupts;
+use crate::output;
+use crate::output::format::FormatFlag;
+use crate::typed::spec::Spec;
+use crate::which::fleet::OfFleet;
+use crate::which::hosts::Servers;
+
+/// Leave a job for a fleet, and print its id
+///
+/// A host that fits and has room takes it and starts it, once; what becomes of it is told by `prn status
+/// --fleet ID`, `wait`, `logs` and the others with --fleet. All flags of `prn start` do here, but for
+/// standard input, which no job has. With --id it is safe to repeat: the same job under the same id is
+/// the same job.
+///
+/// A job that is signed (--sign, or `sign = true` of the fleet) is started by no host that would make
+/// anything else of it, and counts for a while: what waits for longer is
+/// `needs-signing`, and the same line with --id ID signs it anew.
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// What to start.
+    #[command(flatten)]
+    pub spec: Spec,
+    /// Where, and how often.
+    #[command(flatten)]
+    pub placing: Placing,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: FormatFlag,
+    /// Which fleet.
+    #[command(flatten)]
+    pub fleet: OfFleet,
+}
+
+pub async fn submit(args: Submit) -> Result<Exit, Failure> {
+    let leftover = Leftover::look(args.spec.no_stdin).map_err(of_input)?;
+    let is_dry = args.spec.dry_run;
+    let spec = args.spec.completed(OutputPolicy::DropOldest)?;
+    let open = args.fleet.open()?;
+    if is_dry {
+        let mut remotes = fitting_hosts(&open, &args.placing).await?.into_iter();
+        let first = remotes.next().ok_or(FleetFault::NoSigningHost)?;
+        return dry_run(&Servers::One(first), &spec, &args.format).await;
+    }
+    let job = job(&open, &spec, &args.placing).await?;
+    leftover.settle().map_err(of_input)?;
+    let id = spec.id.map(|id| id.to_string()).unwrap_or_default();
+    let mut interrupts = Interrupts::take()?;
+    let submitted = interrupts.unless(submit_job(&open, job)).await;
+    let submitted = submitted.ok_or_else(|| FleetFault::SubmitLeft(id.clone()))??;
+    output::submitted(&submitted, &args.format)
+        .map_err(|source| FleetFault::SubmittedUnsaid { id, source })?;
+    Ok(exit::OK)
+}
+
+/// Bytes wait on standard input, which no job gets.
+fn of_input(failure: Failure) -> Failure {
+    if let Failure::Input = failure {
+        let why = "there is data on standard input, which no job of a fleet gets: -n leaves it alone, and nothing was submitted";
+        return Failure::Usage(why.to_owned());
+    }
+    failure
+}

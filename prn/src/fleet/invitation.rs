@@ -1,0 +1,103 @@
+//! What `prn fleet invite` makes and `prn fleet join` takes: one file with all that a host's agent, or
+//! somebody who submits jobs, has to have of a fleet. A private key is in it.
+
+use std::path::Path;
+
+use prn_proto::units::Address;
+use serde::{Deserialize, Deserializer};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
+use zeroize::Zeroizing;
+
+use super::error::SetupError;
+use super::folder::read;
+
+/// The file's content.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invitation {
+    /// The fleet.
+    pub fleet: String,
+    /// The host whose agent is invited.
+    pub host: Option<String>,
+    /// Or who submits jobs.
+    pub client: Option<String>,
+    /// The members of its etcd.
+    pub store: Vec<Address>,
+    /// The certificate of the authority that signs theirs.
+    pub authority: String,
+    /// The certificate of who is invited.
+    pub certificate: String,
+    /// Its key.
+    #[serde(deserialize_with = "secret")]
+    pub key: Zeroizing<String>,
+    /// Who submits jobs, and so is to be let in by a host's server.
+    #[serde(default)]
+    pub submitter: Vec<Submitter>,
+}
+
+/// Somebody who submits jobs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submitter {
+    /// Its name.
+    pub name: String,
+    /// The fingerprint of its key.
+    pub fingerprint: String,
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String>, D::Error> {
+    String::deserialize(deserializer).map(Zeroizing::new)
+}
+
+impl Invitation {
+    /// That in a file.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn open(path: &Path) -> Result<Self, SetupError> {
+        let text = Zeroizing::new(read(path)?);
+        let malformed = |what: &str| SetupError::Malformed {
+            path: path.to_owned(),
+            // Of the text itself nothing is told: there is a key in it.
+            what: format!("{what}: not an invitation, as `prn fleet invite` makes it"),
+        };
+        let found: Self = toml::from_str(&text).map_err(|error| malformed(error.message()))?;
+        if found.host.is_some() == found.client.is_some() {
+            return Err(malformed("of neither a host nor a client"));
+        }
+        Ok(found)
+    }
+
+    /// The file's text.
+    pub fn text(&self) -> Zeroizing<String> {
+        let mut document = DocumentMut::new();
+        document.insert("fleet", value(self.fleet.as_str()));
+        for (key, name) in [("host", &self.host), ("client", &self.client)] {
+            if let Some(name) = name {
+                document.insert(key, value(name.as_str()));
+            }
+        }
+        let store: Array = self.store.iter().map(|member| member.0.as_str()).collect();
+        document.insert("store", value(store));
+        for (key, pem) in [
+            ("authority", &self.authority),
+            ("certificate", &self.certificate),
+            ("key", &*self.key),
+        ] {
+            document.insert(key, value(pem.as_str()));
+        }
+        let tables = self.submitter.iter().map(|submitter| {
+            let mut table = Table::new();
+            table.insert("name", value(submitter.name.as_str()));
+            table.insert("fingerprint", value(submitter.fingerprint.as_str()));
+            table
+        });
+        let tables: ArrayOfTables = tables.collect();
+        if !tables.is_empty() {
+            document.insert("submitter", Item::ArrayOfTables(tables));
+        }
+        Zeroizing::new(format!(
+            "# For `prn fleet join`. A private key is in it: remove it there.\n{document}"
+        ))
+    }
+}
