@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use base64::Engine as _;
+use prn_client::credentials::{Credentials, KeySource};
+use prn_client::{Client, ClientError, SignedStart};
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::{
     Ask, Event, FromSupervisor, Input, OutputStore, Overflow, PROTOCOL, ProcessSpec, Profile,
@@ -1036,6 +1039,25 @@ fn honest(audience: &str) -> v1::CheckAccessResponse {
     }
 }
 
+/// Signs the same start for a fleet, by what a server says.
+fn sign_for_fleet(server: &TakenOver) -> Result<SignedStart, ClientError> {
+    let file = |name: &str| server.folder().join(name);
+    let key = KeySource::File(file("client.key"));
+    let credentials = Credentials::load(&file("client.pem"), &key, &file("server.pem")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let client = Client::connect(&server.address, &credentials)
+            .await
+            .unwrap();
+        let mut spec = prn_client::StartSpec::new(["true"]);
+        spec.limits.memory_bytes = Some(64 << 20);
+        spec.output_max_bytes = Some(1 << 20);
+        spec.stop_grace = Some(Duration::from_secs(3));
+        spec.profile = Some(prn_client::Profile::Strict);
+        client.sign_for_fleet(&spec, "prod").await
+    })
+}
+
 #[test]
 fn s12_a_client_signs_nothing_that_it_has_not_asked_for_and_for_nobody_else() {
     type Lie = fn(&mut v1::CheckAccessResponse);
@@ -1122,5 +1144,11 @@ fn s12_a_client_signs_nothing_that_it_has_not_asked_for_and_for_nobody_else() {
         );
         assert!(said.contains("not signed"), "{said}");
         assert_eq!(starts.load(Ordering::Relaxed), 0, "{why}");
+        // For a fleet the server's own run is not what is signed for.
+        let signed = sign_for_fleet(&server);
+        if !["another server's key", "does not name this run"].contains(&why) {
+            let refused = signed.unwrap_err().to_string();
+            assert!(refused.contains(why), "for a fleet: {why}: {refused}");
+        }
     }
 }

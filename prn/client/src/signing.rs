@@ -16,6 +16,10 @@ use crate::mint::mint_id;
 use crate::start::{StartSpec, Started};
 use crate::wire::from_wire_duration;
 
+/// The longest time that a signature for a fleet counts, whatever a server says: the longest that one lets
+/// it (signed-start-window).
+const FLEET_WINDOW_MAX: Duration = Duration::from_secs(86_400);
+
 /// For how long a signature counts, if the server allows that much.
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -67,8 +71,9 @@ impl Client {
     }
 
     /// Signs a start for all servers of a fleet: what this one would fill in is written into the request,
-    /// so that another one starts the same or refuses it. It counts from half a minute ago, as long as this
-    /// server lets a signature count, on each server once.
+    /// so that another one starts the same or refuses it. What was asked for is compared with that first. It
+    /// counts from half a minute ago, as long as this server lets a signature count and a day at most, on
+    /// each server once.
     ///
     /// # Errors
     /// As [`Client::sign`].
@@ -78,8 +83,10 @@ impl Client {
         fleet: &str,
     ) -> Result<SignedStart, ClientError> {
         let mut foretold = self.foretold(spec).await?;
+        // Before anything is filled in: else what the server says would be compared with itself.
+        digest(&foretold.request, &foretold.startable).map_err(ClientError::NotSigned)?;
         fill_in(&mut foretold.request, &foretold.startable);
-        let window = foretold.window;
+        let window = foretold.window.min(FLEET_WINDOW_MAX);
         let begin = now().saturating_sub(SKEW.min(window / 2));
         // What begins before the server did is refused.
         let started = self.server().await?.started_at;
