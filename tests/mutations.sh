@@ -78,7 +78,7 @@ steps=(
     'supervisor: refusals of principals that there are|supervisor/src/frontend/session.rs|s/if runner\.policy\(\)\.principals\.contains_key\(&who\) \{/if runner.policy().principals.len() < usize::MAX {/|prn-supervisor|audit'
     'process: namespaces|supervisor/src/sys/spawn/child.rs|s/    step\(ChildStep::Namespaces, leave_the_host\),\n    step\(ChildStep::Namespaces, keep_in_memory\),\n    step\(ChildStep::Path\(0\), find_sources\),\n    step\(ChildStep::Namespaces, arrange\),\n    step\(ChildStep::Path\(0\), follow_rules\),\n//|prn-supervisor|confinement'
     'process: hears of the mounts of the host|supervisor/src/sys/spawn/namespaces.rs|s/MsFlags::MS_SLAVE/MsFlags::MS_PRIVATE/|prn-supervisor|confinement'
-    'process: pipes on an account of its own|supervisor/src/runner/start.rs|s/account: blueprint\.account,/account: blueprint.uid,/|prn-supervisor|workspaces_below'
+    'process: pipes on an account of its own|supervisor/src/runner/start.rs|s/account: blueprint\.account,/account: blueprint.ids.uid,/|prn-supervisor|workspaces_below'
     'start: what dies without a report is noticed by whoever sees it|supervisor/src/runner/end.rs|s/        self\.take_back\(process\);\n        self\.reported\(process\);\n//|prn-supervisor|workspaces_below'
     'process: no limits of neighbours|supervisor/launch/src/confinement/calls.rs|s/allowed: &\[&\[Check::Is\(0, 0\)\]\]/allowed: \&[\&[]]/|prn|workspaces_below'
     'process: an account|supervisor/src/sys/spawn/namespaces.rs|s/if let Some\(accounts\) = &namespaces\.accounts \{/if let Some(accounts) = namespaces.accounts.as_ref().filter(|_| false) {/|prn-supervisor|private_places'
