@@ -181,7 +181,7 @@ pub async fn fitting_hosts(open: &OpenFleet, placing: &Placing) -> Result<Vec<Re
         };
         let labels: BTreeMap<_, _> = host.labels.clone().into_iter().collect();
         if host.state() == v1::host::State::Ready && fits(&waiting, &name, &labels) {
-            match open.remote(&host) {
+            match open.remote(&name, &host) {
                 Ok(remote) => remotes.push(remote),
                 Err(failure) => failed.push((name, failure)),
             }
