@@ -323,12 +323,15 @@ pub fn client(authorities: &Authorities, name: &str) -> Identity {
     authorities.leaf(leaf, &[])
 }
 
-/// A server's certificate of this name, signed by the authority "ca".
+/// A server's certificate of this name, signed by the authority "ca". It has the name of a host, too:
+/// what is before "-server".
 pub fn server(authorities: &Authorities, name: &str) -> Identity {
+    let host = name.strip_suffix("-server").unwrap_or(name);
+    let names = format!("IP:127.0.0.1,DNS:localhost,DNS:{host}");
     let leaf = Leaf {
         name,
         issuer: "ca",
-        names: "IP:127.0.0.1,DNS:localhost",
+        names: &names,
         usage: "serverAuth",
         period: Some(PERIOD),
     };

@@ -13,6 +13,7 @@ use prn_tests::agents::{Hosts, Plan};
 use prn_tests::authority::Authorities;
 use prn_tests::screen::Screen;
 use prn_tests::{binary, wait_for, wait_within};
+use prost::Message;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -387,6 +388,29 @@ fn a_host_that_the_fleets_authority_has_not_signed_is_not_talked_to() {
         user.json(&["status", "--fleet", &id])["process"],
         Value::Null
     );
+}
+
+/// Whoever writes the store, and has one host, is shown nothing that is for another one.
+#[test]
+fn a_host_cannot_be_announced_as_another_one() {
+    let mut hosts = Hosts::start(1, 2, &[]);
+    let believing = User::of(&hosts, &format!("server-ca = {:?}", hosts.cluster.ca()));
+    let id = believing.ok(&["submit", "--host", "web1", "--", "echo", "x"]);
+    assert_eq!(believing.ok(&["wait", "--fleet", &id]), "0");
+    assert_eq!(believing.ok(&["logs", "--fleet", &id]), "x");
+    // Its announcement goes with its lease, and the forged one stays.
+    hosts.hosts[0].end_agent(Signal::SIGKILL);
+    let address = hosts.hosts[1].server.address.clone();
+    let forged = prn_fleet::v1::Host {
+        address,
+        ..prn_fleet::v1::Host::default()
+    };
+    let key = hosts.fleet.keys().host("web1");
+    let forged = prn_fleet::etcd::Txn::new().put(&key, forged.encode_to_vec());
+    let written = hosts.runtime.block_on(hosts.fleet.etcd().commit(&forged));
+    assert!(written.is_ok(), "{written:?}");
+    let (code, out, err) = believing.told(&["logs", "--fleet", &id]);
+    assert_eq!((code, out.as_str()), (4, ""), "{err}");
 }
 
 #[test]

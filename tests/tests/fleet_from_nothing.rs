@@ -186,7 +186,11 @@ fn from_nothing_to_a_job_that_ran() {
     let ports: Vec<_> = (0..3).map(|_| two_ports()).collect();
     let mut running = begin(&operator, &ports);
     let folder = operator.at("fleets/prod");
-    operator.ok(&["fleet", "enable", "--keep", "100", "--keep-for", "24h"]);
+    let early = operator.refused(2, &["fleet", "invite", "web1"]);
+    assert!(early.contains("`prn fleet enable` first"), "{early}");
+    operator.ok(&["fleet", "enable", "--keep", "10", "--keep-for", "24h"]);
+    // What is not given stays as it is.
+    operator.ok(&["fleet", "enable", "--keep", "100"]);
     let (said, _) = operator.ok(&["fleet", "enable"]);
     assert!(said.contains("100 jobs") && said.contains("24 h"), "{said}");
     operator.ok(&["fleet", "invite", "web1"]);
@@ -219,6 +223,7 @@ fn from_nothing_to_a_job_that_ran() {
     // From the host itself, whose server knows the operator by the key that the invitation has named.
     let (shown, _) = operator.ok(&["logs", "--fleet", id.trim()]);
     assert_eq!(shown, "here\n");
+    signs(&operator, host.path());
     let (hosts, _) = operator.ok(&["fleet", "hosts"]);
     assert!(hosts.contains("web1"), "{hosts}");
     assert!(
@@ -258,6 +263,21 @@ fn from_nothing_to_a_job_that_ran() {
     assert!(!connects(ports[0] + 1, &peers, &folder.join("root.pem")));
 }
 
+/// A job that is signed is its signer's, and the agent sees how it ends all the same.
+fn signs(operator: &Person, host: &Path) {
+    let (config, file) = (host.join("prn.toml"), host.join("clients.d/operator.toml"));
+    let mut text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("role = \"operator\""), "{text}");
+    text = text.replace("role = \"operator\"", "role = \"signer\"");
+    text.push_str("[[role]]\nname = \"signer\"\nmay = [\"start\", \"list\"]\n");
+    fs::write(&file, text).unwrap();
+    operator.ok(&["server", "reload", "--config", config.to_str().unwrap()]);
+    let words = ["submit", "--sign", "--", "sh", "-c", "exit 9"];
+    let (id, _) = operator.ok(&words);
+    let said = operator.refused(9, &["wait", "--fleet", id.trim()]);
+    assert!(!said.contains("NOT_SEEN"), "{said}");
+}
+
 #[test]
 fn somebody_is_let_in_and_dismissed() {
     let (operator, anna) = (Person::new(), Person::new());
@@ -275,7 +295,14 @@ fn somebody_is_let_in_and_dismissed() {
     assert!(anna.ok(&["fleet", "hosts"]).0.contains("web1"));
     // What is root's is not anna's.
     anna.refused(2, &["fleet", "invite", "web2"]);
-    operator.ok(&["fleet", "dismiss", "--client", "anna"]);
+    let own = operator.at("fleets/prod/clients/operator.pem");
+    let before = fs::read(&own).unwrap();
+    let there = operator.refused(1, &["fleet", "invite", "--client", "operator"]);
+    assert!(there.contains("is there"), "{there}");
+    assert_eq!(fs::read(&own).unwrap(), before);
+    let (_, said) = operator.ok(&["fleet", "dismiss", "--client", "anna"]);
+    assert!(said.contains("`prn pin remove anna`"), "{said}");
+    assert!(!operator.at("fleets/prod/clients/anna.pem").exists());
     let denied = anna.refused(4, &["fleet", "hosts"]);
     assert!(denied.contains("does not allow it"), "{denied}");
 }

@@ -154,6 +154,9 @@ fn each_user_may_do_what_its_role_says_and_no_more() {
             let etcd = fleet.etcd();
             assert!(is_denied(&etcd.set_user("root", "root").await));
             assert!(is_denied(&etcd.set_role(agent, &[]).await));
+            // How long jobs are kept is root's to say.
+            let none = Txn::new().put(&fleet.keys().settings(), Vec::new());
+            assert!(is_denied(&etcd.commit(&none).await));
         }
 
         // What a job needs of both.
@@ -190,16 +193,24 @@ fn nobody_has_a_right_without_a_certificate_whose_user_is_let_in() {
     let cluster = Cluster::start(1);
     let root = as_user(&cluster, "root");
     runtime().block_on(async {
+        // Before that, etcd would do anything for whoever has a certificate.
+        let early = root.require_set_up().await;
+        assert!(matches!(early, Err(FleetError::Invalid(_))), "{early:?}");
         root.set_up(None).await.unwrap();
+        root.require_set_up().await.unwrap();
         assert_eq!(root.keep().await.unwrap(), Keep::default());
         root.admit_agent("web1").await.unwrap();
         let web1 = as_user(&cluster, "prn:prod:agent:web1");
+        let announced = Txn::new().put(&web1.keys().host("web1"), Vec::new());
+        web1.etcd().commit(&announced).await.unwrap();
         assert!(may_read(web1.etcd(), &web1.keys().keeper()).await);
         let stranger = as_user(&cluster, "prn:prod:agent:web2");
         assert!(!may_read(stranger.etcd(), &stranger.keys().keeper()).await);
         // A host that is dismissed is one, too, until it is let in again.
         root.dismiss_agent("web1").await.unwrap();
         root.dismiss_agent("web1").await.unwrap();
+        let (host, _) = root.etcd().read(&root.keys().host("web1")).await.unwrap();
+        assert!(host.is_none());
         assert!(!may_read(web1.etcd(), &web1.keys().keeper()).await);
         root.admit_agent("web1").await.unwrap();
         assert!(may_read(web1.etcd(), &web1.keys().keeper()).await);

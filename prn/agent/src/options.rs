@@ -34,7 +34,7 @@ const PROCESSES: u32 = 100;
 ///
 /// It announces the host in etcd, claims jobs that fit, starts them on the server and says how they
 /// end. `prn fleet join` makes what it needs: a certificate of its own, which the server pins (role
-/// runner) and etcd's authority signs, and its configuration.
+/// fleet-agent) and etcd's authority signs, and its configuration.
 ///
 /// A flag wins over an environment variable, which wins over the configuration file.
 #[derive(Debug, Parser)]

@@ -70,6 +70,22 @@ impl Fleet {
         Ok(())
     }
 
+    /// Sees to it that etcd asks of each call whether its user may do it, where [`Fleet::set_up`] was
+    /// done: before that, whoever is let in could do anything.
+    ///
+    /// # Errors
+    /// [`FleetError::Etcd`]; [`FleetError::Invalid`]: it was not done.
+    pub async fn require_set_up(&self) -> Result<(), FleetError> {
+        let (settings, _) = self.etcd().read(&self.keys().settings()).await?;
+        if settings.is_none() {
+            return Err(FleetError::Invalid(
+                "etcd is not set up for this fleet, and would let everybody do anything: `prn fleet enable` first",
+            ));
+        }
+        self.etcd().enable_auth().await?;
+        Ok(())
+    }
+
     /// How long jobs that have ended are kept, as the fleet was set up.
     ///
     /// # Errors
@@ -112,7 +128,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Lets the agent of a host in no longer.
+    /// Lets the agent of a host in no longer, and takes its announcement away: nobody is told of the
+    /// host any more.
     ///
     /// # Errors
     /// [`FleetError::Etcd`], and as [`Keys::agent_user`].
@@ -120,6 +137,8 @@ impl Fleet {
         let user = self.keys().agent_user(host)?;
         self.etcd().remove_user(&user).await?;
         self.etcd().remove_role(&user).await?;
+        let announcement = Txn::new().delete(&self.keys().host(host));
+        self.etcd().commit(&announcement).await?;
         Ok(())
     }
 
@@ -138,7 +157,8 @@ impl Fleet {
         format!("prn:{}:client", self.keys().fleet())
     }
 
-    /// All is read. Announcements, and who looks after what others have lost, are the agents'.
+    /// All is read. Announcements, and who looks after what others have lost, are the agents'; how
+    /// long jobs are kept is root's.
     fn client_grants(&self) -> Vec<Grant> {
         let keys = self.keys();
         let written = [
@@ -150,7 +170,7 @@ impl Fleet {
             keys.lates(),
             keys.all_finished(),
         ];
-        let mut grants = vec![Grant::read_all(keys.all()), Grant::write(&keys.settings())];
+        let mut grants = vec![Grant::read_all(keys.all())];
         grants.extend(written.iter().map(|prefix| Grant::write_all(prefix)));
         grants
     }

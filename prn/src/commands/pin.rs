@@ -5,6 +5,8 @@
 //! whole. Two changes come one after the other. A file that the server would not read is never
 //! changed.
 
+pub mod guest;
+
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -207,6 +209,14 @@ impl Place {
         self.folder.join(&self.file)
     }
 
+    fn append(&mut self, key: &str, table: Table) {
+        let tables = self.document.entry(key);
+        let tables = tables.or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+        if let Some(tables) = tables.as_array_of_tables_mut() {
+            tables.push(table);
+        }
+    }
+
     fn clients(&mut self) -> Option<&mut ArrayOfTables> {
         self.document.get_mut("client")?.as_array_of_tables_mut()
     }
@@ -240,7 +250,7 @@ impl Place {
 }
 
 fn add(args: &Add) -> Result<Exit, Failure> {
-    let Some(path) = added(args)? else {
+    let Some(path) = added(args, None)? else {
         return Ok(exit::ERROR);
     };
     output::print_line(&path.display().to_string())?;
@@ -248,27 +258,9 @@ fn add(args: &Add) -> Result<Exit, Failure> {
     Ok(exit::OK)
 }
 
-/// Lets a client in by a certificate or a fingerprint: with this role, unless it is there already.
-/// False: it is refused, and why was said.
-pub fn let_in(
-    config: &Path,
-    name: AccessName,
-    what: String,
-    role: AccessName,
-) -> Result<bool, Failure> {
-    let is_new = Place::of(config, &name)?.client(&name).is_none();
-    let args = Add {
-        name,
-        what,
-        role: is_new.then_some(role),
-        not_after: None,
-        config: config.to_owned(),
-    };
-    Ok(added(&args)?.is_some())
-}
-
 /// The file that it stands in. `None`: it is refused, and why was said.
-fn added(args: &Add) -> Result<Option<PathBuf>, Failure> {
+/// `role`: stands there, too, of a new client.
+fn added(args: &Add, role: Option<Table>) -> Result<Option<PathBuf>, Failure> {
     let known = Known::of(&args.what)?;
     let mut place = Place::of(&args.config, &args.name)?;
     if place.client(&args.name).is_none() {
@@ -307,11 +299,9 @@ fn added(args: &Add) -> Result<Option<PathBuf>, Failure> {
         }
     } else {
         new_client(args, key, &text).and_then(|table| {
-            let clients = place.document.entry("client");
-            let clients = clients.or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
-            if let Some(clients) = clients.as_array_of_tables_mut() {
-                clients.push(table);
-            }
+            place.append("client", table);
+            role.into_iter()
+                .for_each(|table| place.append("role", table));
             place.write(&args.config)
         })
     };

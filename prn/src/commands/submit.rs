@@ -7,7 +7,7 @@ use crate::commands::can_i::dry_run;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::fleet::fault::FleetFault;
-use crate::fleet::submitting::{Placing, fitting_hosts, job, submit as submit_job};
+use crate::fleet::submitting::{Placing, fitting_hosts, job, submit as submit_job, tidy};
 use crate::input::leftover::Leftover;
 use crate::interrupts::Interrupts;
 use crate::output;
@@ -60,6 +60,7 @@ pub async fn submit(args: Submit) -> Result<Exit, Failure> {
     let submitted = submitted.ok_or_else(|| FleetFault::SubmitLeft(id.clone()))??;
     output::submitted(&submitted, &args.format)
         .map_err(|source| FleetFault::SubmittedUnsaid { id, source })?;
+    tidy(&open, &submitted).await;
     Ok(exit::OK)
 }
 

@@ -39,6 +39,15 @@ pub enum SetupError {
         #[source]
         source: io::Error,
     },
+    /// A file cannot be taken away: hosts that join would let in whom it names.
+    #[error("cannot remove {}, by which hosts that join later let it in: remove it", path.display())]
+    Remove {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A file or a folder cannot be made.
     #[error("cannot write {}", path.display())]
     Write {

@@ -35,6 +35,9 @@ pub const AUTHORITY: &str = "authority";
 /// The same among etcd's members.
 pub const PEERS: &str = "peers";
 
+/// The client that `prn fleet init` makes: whoever has made the fleet.
+pub const OPERATOR: &str = "operator";
+
 /// The folder in it of the clients' certificates.
 const CLIENTS: &str = "clients";
 

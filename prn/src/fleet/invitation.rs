@@ -3,6 +3,9 @@
 
 use std::path::Path;
 
+use prn_client::credentials::KeyFingerprint;
+use prn_fleet::is_name;
+use prn_proto::tls::{Certificate, Key, check_key};
 use prn_proto::units::Address;
 use serde::{Deserialize, Deserializer};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
@@ -10,6 +13,9 @@ use zeroize::Zeroizing;
 
 use super::error::SetupError;
 use super::folder::read;
+
+/// What a host's server knows the agent as.
+pub const AGENT: &str = "prn-agent";
 
 /// The file's content.
 #[derive(Deserialize)]
@@ -65,7 +71,33 @@ impl Invitation {
         if found.host.is_some() == found.client.is_some() {
             return Err(malformed("of neither a host nor a client"));
         }
+        found.check().map_err(malformed)?;
         Ok(found)
+    }
+
+    /// What of it becomes the name of a file, or is believed, is what it says to be.
+    fn check(&self) -> Result<(), &'static str> {
+        let submitters = self.submitter.iter();
+        let mut names = [&self.fleet]
+            .into_iter()
+            .chain(&self.host)
+            .chain(&self.client)
+            .chain(submitters.map(|submitter| &submitter.name));
+        if !names.all(|name| is_name(name)) {
+            return Err("a name in it is none");
+        }
+        let certificate = |pem: &str| {
+            Certificate::from_pem(pem.as_bytes()).map_err(|_| "a certificate in it is none")
+        };
+        certificate(&self.authority)?;
+        let own = certificate(&self.certificate)?;
+        let key = Key::from_pem(self.key.as_bytes()).map_err(|_| "the key in it is none")?;
+        check_key(&own, &key).map_err(|_| "the key in it is not the certificate's")?;
+        let mut submitters = self.submitter.iter();
+        if submitters.any(|who| who.fingerprint.parse::<KeyFingerprint>().is_err()) {
+            return Err("the fingerprint of a key in it is none");
+        }
+        Ok(())
     }
 
     /// The file's text.

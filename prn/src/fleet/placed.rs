@@ -115,7 +115,7 @@ pub async fn placed_at(
         attempt,
         may_follow: has_another && (attempt < job.retries || job.may_run_twice),
         workspace: Some(start.workspace.clone()).filter(|name| !name.is_empty()),
-        remote: open.remote(&found.value)?,
+        remote: open.remote(host, &found.value)?,
     })
 }
 

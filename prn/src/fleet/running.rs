@@ -8,7 +8,7 @@ use crate::fleet::attempts::Attempts;
 use crate::fleet::fault::FleetFault;
 use crate::fleet::placed::Placed;
 use crate::fleet::stopping::withdraw;
-use crate::fleet::submitting::{Placing, job, submit};
+use crate::fleet::submitting::{Placing, job, submit, tidy};
 use crate::interrupts::{Interrupt, Interrupts};
 use crate::lasting::following::{Attached, Tie, followed};
 use crate::lasting::reading::{Reading, patience};
@@ -27,6 +27,7 @@ pub async fn run(open: &OpenFleet, spec: &StartSpec, placing: &Placing) -> Resul
         return Err(FleetFault::SubmitLeft(first.unwrap_or_default()).into());
     };
     let id = submitted?;
+    tidy(open, &id).await;
     let mut attempts = Attempts::new(open, &id);
     let mut last = None;
     loop {

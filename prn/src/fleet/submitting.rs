@@ -167,22 +167,36 @@ async fn fitting(open: &OpenFleet, placing: &Placing) -> Result<Client, Failure>
     Err(FleetFault::NoSigningHost.into())
 }
 
-/// The servers of all hosts that are ready and fit.
+/// The servers of all hosts that are ready and fit. One that cannot be talked to is said, and passed over.
 ///
 /// # Errors
-/// etcd does not say which there are.
+/// etcd does not say which there are; none can be talked to.
 pub async fn fitting_hosts(open: &OpenFleet, placing: &Placing) -> Result<Vec<Remote>, Failure> {
     let waiting = placing.waiting();
     let hosts = open.fleet.hosts().await.map_err(FleetFault::from)?;
-    let mut remotes = Vec::new();
+    let (mut remotes, mut failed) = (Vec::new(), Vec::new());
     for KnownHost { name, host, drain } in hosts {
         let Some(host) = host.filter(|_| drain.is_none()) else {
             continue;
         };
         let labels: BTreeMap<_, _> = host.labels.clone().into_iter().collect();
         if host.state() == v1::host::State::Ready && fits(&waiting, &name, &labels) {
-            remotes.push(open.remote(&host)?);
+            match open.remote(&name, &host) {
+                Ok(remote) => remotes.push(remote),
+                Err(failure) => failed.push((name, failure)),
+            }
         }
+    }
+    if remotes.is_empty()
+        && let Some((_, failure)) = failed.pop()
+    {
+        return Err(failure);
+    }
+    for (name, failure) in failed {
+        let why = output::error_line(&failure, None);
+        output::notice(&output::escaped(&format!(
+            "host {name} is passed over: {why}"
+        )));
     }
     Ok(remotes)
 }
@@ -203,11 +217,16 @@ pub async fn submit(open: &OpenFleet, job: v1::Job) -> Result<String, Failure> {
         })?;
     if submitted.was_there {
         sign_anew(open, &submitted.id, job).await?;
-    } else if submitted.id.starts_with(PRUNING_DIGIT) {
+    }
+    Ok(submitted.id)
+}
+
+/// What is to be done after a submission, of which the user knows by then: some of them prune.
+pub async fn tidy(open: &OpenFleet, id: &str) {
+    if id.starts_with(PRUNING_DIGIT) {
         // Whoever submits next does it, if this does not.
         let _unpruned = prune(open).await;
     }
-    Ok(submitted.id)
 }
 
 /// A job that is there, and waits to be signed anew, gets the signatures of this one.

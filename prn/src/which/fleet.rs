@@ -201,31 +201,23 @@ impl Found<'_> {
 }
 
 impl OpenFleet {
-    /// The server of a host, not connected yet: known by the fleet's authority under its host's name
-    /// or, without that, by what its agent announces.
+    /// The server of the host of this name, not connected yet: known by the fleet's authority under
+    /// that name, wherever it is announced, or, without that, by what its agent announces.
     ///
     /// # Errors
     /// A certificate or the key is refused; nothing is announced that the server is known by.
-    pub fn remote(&self, host: &v1::Host) -> Result<Remote, Failure> {
-        let address = &host.address;
-        let name = address
-            .rsplit_once(':')
-            .map_or(address.as_str(), |(name, _)| name);
-        let name = name
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
+    pub fn remote(&self, name: &str, host: &v1::Host) -> Result<Remote, Failure> {
         let server = if self.authorities.is_empty() {
             announced(host)
         } else {
             ServerSource {
                 authorities: self.authorities.clone(),
-                name,
+                name: name.to_owned(),
                 ..ServerSource::default()
             }
         };
         Remote::known(
-            address.clone(),
+            host.address.clone(),
             (&self.own, &self.key),
             &server,
             self.call_timeout,

@@ -31,7 +31,8 @@ pub async fn enable(args: Enable) -> Result<Exit, Failure> {
     let folder = args.of.open()?;
     let fleet = folder.as_root()?;
     let is_said = args.keep.is_some() || args.keep_for.is_some();
-    let usual = Keep::default();
+    // What is not given stays as it is.
+    let usual = fleet.keep().await.map_err(FleetFault::from)?;
     let keep = Keep {
         count: args.keep.unwrap_or(usual.count),
         age: args.keep_for.map_or(usual.age, |time| time.0),

@@ -12,13 +12,10 @@ use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::fleet::authority::{Authority, DAYS, Leaf};
 use crate::fleet::fault::FleetFault;
-use crate::fleet::folder::{self, AUTHORITY, Folder, PEERS};
+use crate::fleet::folder::{self, AUTHORITY, Folder, OPERATOR, PEERS};
 use crate::fleet::member::{Cluster, Member};
 use crate::fleet::section::{self, Section};
 use crate::output;
-
-/// Who makes a fleet submits jobs by this name.
-const CLIENT: &str = "operator";
 
 /// Make a new fleet's authorities, the configuration of its etcd, and your own certificate
 ///
@@ -50,7 +47,7 @@ pub struct Init {
 
 pub fn init(args: &Init) -> Result<Exit, Failure> {
     let keys = Keys::new(&args.name).map_err(FleetFault::from)?;
-    let user = keys.client_user(CLIENT).map_err(FleetFault::from)?;
+    let user = keys.client_user(OPERATOR).map_err(FleetFault::from)?;
     check(args)?;
     let place = Place::of_environment()?;
     section::is_new(&place, &args.name)?;
@@ -61,7 +58,7 @@ pub fn init(args: &Init) -> Result<Exit, Failure> {
     let authority = made.make_authority(AUTHORITY)?;
     let peers = made.make_authority(PEERS)?;
     issue(&made, &authority, ROOT, ROOT.to_owned())?;
-    let own = Folder::client(CLIENT);
+    let own = Folder::client(OPERATOR);
     issue(&made, &authority, &own, user)?;
     for member in &args.member {
         write_member(args, &made, (&authority, &peers), member)?;

@@ -1,5 +1,6 @@
 //! `prn fleet invite` and `prn fleet dismiss`: who takes part.
 
+use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -13,8 +14,8 @@ use crate::failure::Failure;
 use crate::fleet::authority::Leaf;
 use crate::fleet::error::SetupError;
 use crate::fleet::fault::FleetFault;
-use crate::fleet::folder::{Folder, OfFolder, PRIVATE, READABLE, put_new};
-use crate::fleet::invitation::{Invitation, Submitter};
+use crate::fleet::folder::{Folder, OPERATOR, OfFolder, PRIVATE, READABLE, put_new};
+use crate::fleet::invitation::{AGENT, Invitation, Submitter};
 use crate::output;
 
 /// Let a host take part in a fleet, or somebody submit jobs
@@ -43,8 +44,9 @@ pub struct Invite {
 
 /// Let a host, or somebody, in no longer
 ///
-/// Its certificates count no more in etcd, at once. What runs on the host goes on; that its server lets
-/// the agent in still is up to `prn pin remove` there.
+/// Its certificates count no more in etcd, at once, and a host is announced no longer. What runs on
+/// the host goes on. Servers let the agent, or who submitted jobs, in still: `prn pin remove` there
+/// ends that, as it is printed.
 #[derive(Debug, Args)]
 pub struct Dismiss {
     /// The host's name in the fleet; with --client, somebody's
@@ -62,6 +64,13 @@ pub async fn invite(args: Invite) -> Result<Exit, Failure> {
     let folder = args.of.open()?;
     let fleet = folder.as_root()?;
     let user = user(&fleet, &args.name, args.client)?;
+    if args.client && args.name == OPERATOR {
+        let path = folder.at(&format!("{}.pem", Folder::client(OPERATOR)));
+        let instead = "that is whoever has made the fleet: use another name";
+        return Err(FleetFault::from(SetupError::Exists { path, instead }).into());
+    }
+    let is_set_up = fleet.require_set_up().await;
+    is_set_up.map_err(FleetFault::from)?;
     let out = args.out.clone();
     let out = out.unwrap_or_else(|| format!("{}.invite", args.name).into());
     let leaf = Leaf {
@@ -88,7 +97,7 @@ pub async fn invite(args: Invite) -> Result<Exit, Failure> {
         keep_client(&args, &folder, &pair)?;
         let [fingerprint, _] = pair.made.key_fingerprints();
         output::notice(&format!(
-            "on each host that is there already: `prn pin add {} {fingerprint} --role operator`, and `prn server reload`",
+            "on each host that is there already: `prn pin add {} {fingerprint} --role operator`, and `prn server reload`: it sees, reads and stops all processes of the host then, of others too",
             args.name
         ));
         output::notice("take the file to whom it is for: `prn fleet join FILE`");
@@ -139,18 +148,36 @@ fn keep_client(args: &Invite, folder: &Folder, pair: &Pair) -> Result<(), FleetF
 pub async fn dismiss(args: Dismiss) -> Result<Exit, Failure> {
     let folder = args.of.open()?;
     let fleet = folder.as_root()?;
+    let name = &args.name;
     let dismissed = if args.client {
-        let path = folder.at(&format!("{}.pem", Folder::client(&args.name)));
-        let dismissed = fleet.dismiss_client(&args.name).await;
-        if dismissed.is_ok() {
-            // Hosts that join later do not let it in. It may not be there.
-            let _absent = std::fs::remove_file(path);
-        }
-        dismissed
+        fleet.dismiss_client(name).await
     } else {
-        fleet.dismiss_agent(&args.name).await
+        fleet.dismiss_agent(name).await
     };
     dismissed.map_err(FleetFault::from)?;
-    output::print_line(&output::escaped(&args.name))?;
+    output::print_line(&output::escaped(name))?;
+    let (left, who) = if args.client {
+        ("on each host, whose server lets it in still", name.as_str())
+    } else {
+        ("on the host, whose server lets its agent in still", AGENT)
+    };
+    output::notice(&format!(
+        "{left}: `prn pin remove {who}`, and `prn server reload`"
+    ));
+    if args.client {
+        forget_client(&folder, name)?;
+    }
     Ok(exit::OK)
+}
+
+/// Hosts that join later do not let it in.
+fn forget_client(folder: &Folder, name: &str) -> Result<(), FleetFault> {
+    let path = folder.at(&format!("{}.pem", Folder::client(name)));
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(SetupError::Remove { path, source }.into())
+        }
+        // It may never have been there.
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

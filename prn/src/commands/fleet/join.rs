@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use prn_client::Label;
+use prn_launch::access::check;
 use prn_launch::options::{Options, Reload};
 use prn_proto::units::Address;
-use toml_edit::{Array, DocumentMut, Value, value};
+use toml_edit::{Array, DocumentMut, value};
 
-use crate::commands::pin::{self, CONFIG};
+use crate::commands::pin::CONFIG;
+use crate::commands::pin::guest::{Guest, let_in};
 use crate::commands::policy;
 use crate::commands::server;
 use crate::context::config::Place;
@@ -21,22 +23,25 @@ use crate::failure::Failure;
 use crate::fleet::error::SetupError;
 use crate::fleet::fault::FleetFault;
 use crate::fleet::folder::{self, PRIVATE, READABLE, put_new};
-use crate::fleet::invitation::Invitation;
+use crate::fleet::invitation::{AGENT, Invitation};
 use crate::fleet::section::{self, Section};
 use crate::output;
 
-/// What the host's server knows the agent as.
-const AGENT: &str = "prn-agent";
-/// What the agent may do there: start processes, and all with its own.
-const AGENT_ROLE: &str = "runner";
-/// What those may do there who submit jobs: look at processes, read their output and stop them.
+/// What the agent may do there: start processes, and see how all are. A signed job's is its signer's.
+const AGENT_ROLE: &str = "fleet-agent";
+/// The verbs of that role.
+const AGENT_VERBS: &[&str] = &["start", "list"];
+/// What those may do there who submit jobs: look at processes, read their output and stop them. All
+/// of the host, since those of unsigned jobs are the agent's.
 const CLIENT_ROLE: &str = "operator";
 
 /// Take part in a fleet: with an invitation of `prn fleet invite`
 ///
-/// With a host's, as root: writes agent.toml beside the server's configuration, with the agent's certificate and its
-/// key, has the server let the agent in (role runner) and those who submit jobs (role operator), and
-/// take what is signed for the fleet. With somebody's own: writes [fleet.NAME] of the configuration.
+/// With a host's, as root: writes agent.toml beside the server's configuration, with the agent's
+/// certificate and its key, has the server let the agent in (role fleet-agent: it starts processes,
+/// and sees how all are) and those who submit jobs (role operator: they see, read and stop all
+/// processes of the host), and take what is signed for the fleet. With somebody's own: writes
+/// [fleet.NAME] of the configuration.
 #[derive(Debug, Args)]
 pub struct Join {
     /// The invitation
@@ -96,15 +101,8 @@ fn join_host(args: &Join, invitation: &Invitation, host: &str) -> Result<Exit, F
         &invitation.authority,
         READABLE,
     )?;
-    let agent = certificate.display().to_string();
-    let mut to_let_in = vec![(AGENT, &agent, AGENT_ROLE)];
-    for submitter in &invitation.submitter {
-        to_let_in.push((&submitter.name, &submitter.fingerprint, CLIENT_ROLE));
-    }
-    for (name, what, role) in to_let_in {
-        if !let_in(args, name, what, role)? {
-            return Ok(exit::ERROR);
-        }
+    if !let_all_in(args, invitation, &certificate)? {
+        return Ok(exit::ERROR);
     }
     take_signed(&args.config, &invitation.fleet)?;
     written.put(&toml, &text, READABLE)?;
@@ -189,34 +187,64 @@ fn from_here(listens: &Address) -> String {
     }
 }
 
-/// False: what there is to do was said.
-fn let_in(args: &Join, name: &str, what: &str, role: &str) -> Result<bool, Failure> {
-    let name = policy::name(name).map_err(|error| Failure::Usage(error.to_owned()))?;
-    let role = policy::name(role).map_err(|error| Failure::Usage(error.to_owned()))?;
-    pin::let_in(&args.config, name, what.to_owned(), role)
+/// The agent, and those who submit jobs. False: what there is to do was said.
+fn let_all_in(args: &Join, invitation: &Invitation, agent: &Path) -> Result<bool, Failure> {
+    let named = |name: &str| policy::name(name).map_err(|error| Failure::Usage(error.to_owned()));
+    let agent = Guest {
+        name: named(AGENT)?,
+        what: agent.display().to_string(),
+        role: named(AGENT_ROLE)?,
+        verbs: AGENT_VERBS,
+        is_renewed: true,
+    };
+    if !let_in(&args.config, agent)? {
+        return Ok(false);
+    }
+    for submitter in &invitation.submitter {
+        let client = Guest {
+            name: named(&submitter.name)?,
+            what: submitter.fingerprint.clone(),
+            role: named(CLIENT_ROLE)?,
+            verbs: &[],
+            is_renewed: false,
+        };
+        if !let_in(&args.config, client)? {
+            return Ok(false);
+        }
+        output::notice(&format!(
+            "{} submits jobs, and is let in: with the role {CLIENT_ROLE}, which sees, reads and stops all processes of this host",
+            submitter.name
+        ));
+    }
+    Ok(true)
 }
 
 /// The server takes what is signed for the fleet.
 fn take_signed(config: &Path, fleet: &str) -> Result<(), Failure> {
     let text = folder::read(config).map_err(FleetFault::from)?;
+    let refused = |why: &str| Failure::Usage(format!("{}: {why}", config.display()));
     let parsed: Result<DocumentMut, toml_edit::TomlError> = text.parse();
-    let mut document = parsed
-        .map_err(|error| Failure::Usage(format!("{}: {}", config.display(), error.message())))?;
+    let mut document = parsed.map_err(|error| refused(error.message()))?;
     let fleets = document.entry("fleet").or_insert(value(Array::new()));
-    let Some(fleets) = fleets.as_array_mut() else {
-        return Ok(());
-    };
-    if fleets
-        .iter()
-        .filter_map(Value::as_str)
-        .any(|name| name == fleet)
-    {
+    let fleets = fleets
+        .as_array_mut()
+        .ok_or_else(|| refused("fleet is no list of names"))?;
+    if fleets.iter().any(|known| known.as_str() == Some(fleet)) {
         return Ok(());
     }
     fleets.push(fleet);
+    replace_checked(config, &document.to_string())
+}
+
+/// Replaces the server's configuration, if the server would take what it is then.
+fn replace_checked(config: &Path, text: &str) -> Result<(), Failure> {
+    let beside = config.with_extension(format!("toml.{}.draft", std::process::id()));
+    let mut draft = Written::default();
+    draft.put(&beside, text, PRIVATE)?;
+    check(&beside, &|_| {})?;
     let write = || {
         let mode = fs::metadata(config)?.permissions().mode() & 0o777;
-        replace(config, &document.to_string(), mode)
+        replace(config, text, mode)
     };
     let path = config.to_owned();
     let written = write().map_err(|source| SetupError::Write { path, source });

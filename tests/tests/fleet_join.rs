@@ -1,0 +1,236 @@
+//! `prn fleet join` with an invitation that was altered: what it may not have it do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use prn_tests::binary;
+use prn_tests::pki::Identity;
+use tempfile::TempDir;
+
+/// A host whose server is not running, and a folder elsewhere of whoever makes invitations.
+struct Case {
+    host: TempDir,
+    elsewhere: TempDir,
+}
+
+const CONFIGURATION: &str = "\
+server-cert = \"server.pem\"
+tls-key = \"server.key\"
+address = \"127.0.0.1:4433\"
+fleet = [\"other\"]
+[[client]]
+name = \"admin\"
+cert = \"admin.pem\"
+role = \"admin\"
+";
+
+impl Case {
+    fn new() -> Self {
+        let (host, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        Identity::keygen(host.path(), "server", &[]);
+        Identity::keygen(host.path(), "admin", &[]);
+        fs::write(host.path().join("prn.toml"), CONFIGURATION).unwrap();
+        Self { host, elsewhere }
+    }
+
+    fn identity(&self, name: &str) -> Identity {
+        Identity::keygen(self.elsewhere.path(), name, &[])
+    }
+
+    fn fingerprint(&self, identity: &Identity) -> String {
+        let output = Command::new(binary("prn"))
+            .args(["keygen", "--show"])
+            .arg(&identity.certificate)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut words = text.split_whitespace();
+        let found = words.find(|word| word.starts_with("SHA256:"));
+        found.unwrap_or_else(|| panic!("{text}")).to_owned()
+    }
+
+    /// An invitation with these lines first.
+    fn invitation(&self, lines: &str, agent: &Identity, submitter: &str) -> PathBuf {
+        let path = self.elsewhere.path().join("an.invite");
+        let (certificate, key) = (agent.certificate_pem(), agent.key_pem());
+        let text = format!(
+            "{lines}\nstore = [\"127.0.0.1:1\"]\nauthority = '''\n{certificate}'''\ncertificate = '''\n{certificate}'''\nkey = '''\n{key}'''\n{submitter}"
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Its exit code, and what it says on standard error.
+    fn join(&self, invitation: &Path) -> (i32, String) {
+        let output = Command::new(binary("prn"))
+            .args(["fleet", "join"])
+            .arg(invitation)
+            .arg("--config")
+            .arg(self.host.path().join("prn.toml"))
+            .env(
+                "PRN_CONFIG",
+                self.elsewhere.path().join("config/config.toml"),
+            )
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), said)
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.host.path().join(name)).unwrap()
+    }
+
+    /// All names beside the configuration, and where somebody's own one would be.
+    fn names(&self) -> Vec<PathBuf> {
+        let folders = [self.host.path(), self.elsewhere.path()];
+        let entries = folders
+            .iter()
+            .flat_map(|folder| fs::read_dir(folder).unwrap());
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        names
+    }
+}
+
+const WEB1: &str = "fleet = 'prod'\nhost = 'web1'";
+
+fn submitter(name: &str, fingerprint: &str) -> String {
+    format!("[[submitter]]\nname = '{name}'\nfingerprint = '{fingerprint}'\n")
+}
+
+#[test]
+fn a_strangers_key_does_not_get_an_existing_clients_role() {
+    let case = Case::new();
+    let (agent, boss) = (case.identity("agent"), case.identity("boss"));
+    let stranger = case.fingerprint(&case.identity("stranger"));
+    let config = case.host.path().join("prn.toml");
+    let pinned = Command::new(binary("prn"))
+        .args(["pin", "add", "boss", "--role", "admin"])
+        .arg(&boss.certificate)
+        .arg("--config")
+        .arg(&config)
+        .status();
+    assert!(pinned.unwrap().success());
+    let before = case.text("clients.d/boss.toml");
+    for name in ["boss", "admin"] {
+        let invitation = case.invitation(WEB1, &agent, &submitter(name, &stranger));
+        let (code, said) = case.join(&invitation);
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("is there, with the role admin"), "{said}");
+        assert_eq!(case.text("clients.d/boss.toml"), before);
+        assert_eq!(case.text("prn.toml"), CONFIGURATION);
+        assert!(!case.host.path().join("agent.key").exists());
+    }
+    // With its own key it is let in already, and keeps its role.
+    let own = case.fingerprint(&boss);
+    let invitation = case.invitation(WEB1, &agent, &submitter("boss", &own));
+    let (code, said) = case.join(&invitation);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("keeps its role admin"), "{said}");
+    assert_eq!(case.text("clients.d/boss.toml"), before);
+    let agents = case.text("clients.d/prn-agent.toml");
+    assert!(agents.contains("may = [\"start\", \"list\"]"), "{agents}");
+    let config = case.text("prn.toml");
+    assert!(config.contains("fleet = [\"other\", \"prod\"]"), "{config}");
+}
+
+#[test]
+fn an_agent_that_joins_anew_is_known_by_its_new_key_alone() {
+    let case = Case::new();
+    for name in ["first", "second"] {
+        let agent = case.identity(name);
+        let (code, said) = case.join(&case.invitation(WEB1, &agent, ""));
+        assert_eq!(code, 0, "{said}");
+        assert_eq!(
+            said.contains("by its earlier one no longer"),
+            name == "second",
+            "{said}"
+        );
+        let listed = Command::new(binary("prn"))
+            .args(["pin", "list", "-o", "json", "--config"])
+            .arg(case.host.path().join("prn.toml"))
+            .output()
+            .unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        // The administrator's, and one of the agent's.
+        assert_eq!(listed.matches("cert ").count(), 2, "{listed}");
+        for name in ["agent.toml", "agent.pem", "agent.key", "agent-store.pem"] {
+            fs::remove_file(case.host.path().join(name)).unwrap();
+        }
+    }
+    // One that somebody else has given that name is not touched.
+    let file = "clients.d/prn-agent.toml";
+    let given = case
+        .text(file)
+        .replace("role = \"fleet-agent\"", "role = \"runner\"");
+    fs::write(case.host.path().join(file), &given).unwrap();
+    let (code, said) = case.join(&case.invitation(WEB1, &case.identity("third"), ""));
+    assert_eq!((code, case.text(file)), (2, given), "{said}");
+}
+
+#[test]
+fn what_is_no_name_no_key_and_no_certificate_is_refused_and_nothing_is_written() {
+    let case = Case::new();
+    let (agent, other) = (case.identity("agent"), case.identity("other"));
+    let print = case.fingerprint(&other);
+    let path = other.certificate.display().to_string();
+    let mixed = Identity {
+        key: other.key.clone(),
+        ..agent.clone()
+    };
+    let none = case.elsewhere.path().join("none.pem");
+    fs::write(&none, "server-cert = 'x'\n").unwrap();
+    let no_key = Identity {
+        key: none.clone(),
+        ..agent.clone()
+    };
+    let no_certificate = Identity {
+        certificate: none,
+        ..agent.clone()
+    };
+    case.invitation(WEB1, &agent, "");
+    let before = case.names();
+    let names = [
+        "fleet = '../prod'\nhost = 'web1'",
+        "fleet = 'prod'\nhost = '../web1'",
+    ];
+    let clients = [
+        "fleet = '../../x'\nclient = 'anna'",
+        "fleet = 'prod'\nclient = '/x'",
+    ];
+    let lines = names
+        .into_iter()
+        .chain(clients)
+        .map(|lines| (lines, &agent, String::new()));
+    let others = [
+        (WEB1, &agent, submitter("../x", &print)),
+        (WEB1, &agent, submitter("x", &path)),
+        (WEB1, &mixed, String::new()),
+        (WEB1, &no_key, String::new()),
+        (WEB1, &no_certificate, String::new()),
+    ];
+    for (lines, agent, submitter) in lines.chain(others) {
+        let (code, said) = case.join(&case.invitation(lines, agent, &submitter));
+        assert_eq!(code, 1, "{lines} {submitter}: {said}");
+        assert!(
+            said.contains("not an invitation"),
+            "{lines} {submitter}: {said}"
+        );
+        assert_eq!(case.names(), before, "{lines} {submitter}");
+        assert_eq!(case.text("prn.toml"), CONFIGURATION);
+    }
+}
+
+#[test]
+fn a_configuration_that_the_server_would_not_take_stays_as_it_is() {
+    let case = Case::new();
+    let broken = CONFIGURATION.replace("role = \"admin\"", "role = \"nobody\"");
+    fs::write(case.host.path().join("prn.toml"), &broken).unwrap();
+    let (code, said) = case.join(&case.invitation(WEB1, &case.identity("agent"), ""));
+    assert_ne!(code, 0, "{said}");
+    assert_eq!(case.text("prn.toml"), broken);
+    assert!(!case.host.path().join("agent.toml").exists());
+}
