@@ -226,6 +226,7 @@ async fn reconcile(shared: Rc<Shared>) {
         }
         sleep(jitter(LONGEST_WAIT)).await;
     }
+    shared.tell_malformed();
     shared.is_reconciled.set(true);
     // Those tasks take what they need first.
     tokio::task::yield_now().await;

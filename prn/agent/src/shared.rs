@@ -126,6 +126,16 @@ impl Shared {
         free
     }
 
+    /// Tells of what in etcd is malformed, once of each.
+    pub fn tell_malformed(&self) {
+        for key in self.fleet.malformed() {
+            log::line(format_args!(
+                "{key:?} in etcd is not what prn writes there, and is passed over: find out who has \
+                 written it, and `etcdctl del` it"
+            ));
+        }
+    }
+
     /// What is held has changed.
     pub fn touch(&self) {
         self.changed.notify_one();
