@@ -40,6 +40,18 @@ impl Claimed {
         waiting.map(|waiting| waiting.attempt).unwrap_or_default()
     }
 
+    /// Whether what was claimed says of the job's placement what the job does not: somebody else has
+    /// written it. The job itself an agent cannot write.
+    pub fn is_altered(&self) -> bool {
+        let job = &self.job;
+        !self.claim.waiting.as_ref().is_some_and(|waiting| {
+            waiting.on == job.on
+                && waiting.host == job.host
+                && waiting.needs == job.needs
+                && waiting.deadline == job.deadline
+        })
+    }
+
     /// What is to be started. `None`: the job has no such attempt.
     pub fn request(&self) -> Option<&prn_proto::v1::StartRequest> {
         self.job.attempts.get(usize::try_from(self.attempt()).ok()?)
@@ -103,6 +115,20 @@ pub fn is_final(state: State) -> bool {
         | State::Expired
         | State::Withdrawn => true,
     }
+}
+
+/// Why no host will have a job, if its claim says so: how a host's claim ended, that host alone says.
+pub(crate) fn closed(claim: &v1::Claim) -> Option<&v1::Outcome> {
+    let closed = claim.closed.as_ref().filter(|_| claim.host.is_empty());
+    closed.filter(|closed| match closed.state() {
+        State::Refused | State::Expired | State::Withdrawn => true,
+        State::Unspecified
+        | State::Starting
+        | State::Running
+        | State::Ended
+        | State::NeedsSigning
+        | State::Lost => false,
+    })
 }
 
 /// A claim that is another one's by now, as far as the outcome still says it. Whatever is written of it

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::FleetError;
 use crate::etcd::Txn;
 use crate::fleet::Fleet;
-use crate::outcomes::is_final;
+use crate::outcomes::{closed, is_final};
 use crate::records::Record;
 use crate::v1;
 
@@ -72,8 +72,7 @@ impl Fleet {
             let outcome_key = keys.outcome(&claim.value.host, id);
             let (outcome, _) = self.etcd().read(&outcome_key).await?;
             let outcome = outcome.and_then(|outcome| self.known::<v1::Outcome>(&outcome));
-            let known = claim.value.closed.as_ref();
-            let known = known.or(outcome.as_ref().map(|outcome| &outcome.value));
+            let known = closed(&claim.value).or(outcome.as_ref().map(|outcome| &outcome.value));
             let is_over = known.is_some_and(|known| is_final(known.state()));
             if is_over && self.prune_job(end, id, &claim).await? {
                 return Ok(());

@@ -8,7 +8,7 @@ use crate::error::FleetError;
 use crate::etcd::{KeyValue, Listing};
 use crate::fleet::Fleet;
 use crate::keys::last;
-use crate::outcomes::is_final;
+use crate::outcomes::{closed, is_final};
 use crate::records::record;
 use crate::v1;
 use crate::v1::outcome::State;
@@ -88,7 +88,7 @@ impl JobView {
                 away_since,
             } => (claim, outcome, *host_is_known, away_since.is_some()),
         };
-        let known = claim.closed.as_ref().or(outcome.as_deref());
+        let known = closed(claim).or(outcome.as_deref());
         match known.map(v1::Outcome::state) {
             Some(State::Ended) => Standing::Ended,
             Some(State::Refused) => Standing::Refused,
@@ -112,7 +112,7 @@ impl JobView {
     /// What is known of its newest claim.
     pub fn outcome(&self) -> Option<&v1::Outcome> {
         match &self.place {
-            Place::Claimed { claim, outcome, .. } => claim.closed.as_ref().or(outcome.as_deref()),
+            Place::Claimed { claim, outcome, .. } => closed(claim).or(outcome.as_deref()),
             Place::Waiting(_) | Place::Nowhere => None,
         }
     }
