@@ -271,7 +271,15 @@ fn what_was_signed_before_the_server_began_waits_to_be_signed_anew() {
 #[test]
 fn an_agent_whose_role_hides_the_signers_processes_says_what_is_amiss() {
     let signed = Signed::with_role("may = ['start', 'list']");
-    let id = signed.submit(signed.start(&["echo", "started"], "prod"), "");
+    let start = signed.start(&["echo", "started"], "prod");
+    let id = start.id.clone();
+    // Not even one that may run twice is run again: nothing says that it has ended.
+    let twice = v1::Job {
+        attempts: vec![start, signed.start(&["echo", "started"], "prod")],
+        may_run_twice: true,
+        ..v1::Job::default()
+    };
+    signed.hosts.submit(twice);
     let view = signed.over(&id);
     let known = view.outcome().unwrap();
     assert_eq!(

@@ -22,6 +22,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Others are told of what is free this often at most.
 const ANNOUNCE_TIME: Duration = Duration::from_secs(1);
+/// Most bytes of one that waits: with what a thousand hosts have said of it there is room left.
+const WAITING_MAX: usize = 256 * 1024;
 /// How long the end waits for what was claimed to be started, and for etcd.
 const LEAVE_TIME: Duration = Duration::from_secs(5);
 
@@ -148,7 +150,7 @@ async fn follow_fleet(shared: &Rc<Shared>) -> Fatal {
         range(keys.drain(&shared.host.name), false),
         range(keys.keeper(), false),
     ];
-    let mut watcher = Watcher::new(shared.fleet.etcd(), ranges);
+    let mut watcher = Watcher::new(shared.fleet.etcd(), ranges.clone());
     let mut keeping = keeper::Candidate::new(shared);
     spawn_local(reconcile(Rc::clone(shared)));
     loop {
@@ -157,6 +159,7 @@ async fn follow_fleet(shared: &Rc<Shared>) -> Fatal {
                 range: 0, items, ..
             }) => {
                 shared.queue.borrow_mut().clear();
+                shared.is_more_waiting.set(false);
                 items.iter().for_each(|item| waits(shared, item));
                 shared.queue_changed();
             }
@@ -169,6 +172,9 @@ async fn follow_fleet(shared: &Rc<Shared>) -> Fatal {
                     .queue
                     .borrow_mut()
                     .retain(|(_, waiting), _| *waiting != key);
+                if shared.has_room_for_more() {
+                    watcher = Watcher::new(shared.fleet.etcd(), ranges.clone());
+                }
             }
             Ok(Told::Snapshot {
                 range: 1, items, ..
@@ -179,6 +185,11 @@ async fn follow_fleet(shared: &Rc<Shared>) -> Fatal {
             Ok(Told::Put { item, .. }) => keeping.there_is(Some(&item)),
             Ok(Told::Deleted { .. }) => keeping.there_is(None),
             Err(error) if error.is_transient() => log::error(&error),
+            // Somebody has to make that smaller; what is known is served meanwhile.
+            Err(error @ EtcdError::TooLarge) => {
+                log::error(&error);
+                sleep(jitter(LONGEST_WAIT)).await;
+            }
             Err(error) => return error.into(),
         }
     }
@@ -197,10 +208,17 @@ fn drained(shared: &Shared, is_drained: bool) {
 }
 
 fn waits(shared: &Shared, item: &KeyValue) {
+    if item.value.len() > WAITING_MAX {
+        let (key, bytes) = (&item.key, item.value.len());
+        log::line(format_args!(
+            "{key:?} has {bytes} bytes, and is passed over: {WAITING_MAX} at most are prn's"
+        ));
+        return;
+    }
     match record::<v1::Waiting>(item) {
         Ok(record) => {
             let place = (record.created, record.key.clone());
-            shared.queue.borrow_mut().insert(place, record);
+            shared.enqueue(place, record);
         }
         // For whoever has written it.
         Err(error) => log::error(&error),
@@ -226,6 +244,7 @@ async fn reconcile(shared: Rc<Shared>) {
         }
         sleep(jitter(LONGEST_WAIT)).await;
     }
+    shared.tell_malformed();
     shared.is_reconciled.set(true);
     // Those tasks take what they need first.
     tokio::task::yield_now().await;

@@ -161,7 +161,8 @@ async fn unknown(shared: &Shared, waiting: &Record<v1::Waiting>) -> Option<Claim
         match found.await {
             Ok(claims) => {
                 let mut claims = claims.into_iter().map(|(claimed, _)| claimed);
-                return claims.find(|claimed| claimed.id == id_of(waiting));
+                // One that is another's again by now was not started here, and is not to be.
+                return claims.find(|claimed| claimed.id == id_of(waiting) && !claimed.is_lost());
             }
             Err(error) => log::error(&error),
         }

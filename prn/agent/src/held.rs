@@ -16,7 +16,7 @@ use tokio::time::{sleep, sleep_until};
 use v1::outcome::State;
 
 use crate::daemon::Session;
-use crate::outcome::{Meaning, because, has_failed, meaning, of_process};
+use crate::outcome::{Meaning, NOT_SEEN, because, has_failed, meaning, of_process};
 use crate::shared::{Heard, Shared, grown};
 
 /// A job that was given back is claimed by nobody for so long: at first, and at most.
@@ -90,6 +90,9 @@ async fn follow(shared: &Shared, claimed: &Claimed, sent: Sent) {
         let outcome = because(claimed, State::Refused, "NO_ATTEMPT", why);
         return end(shared, claimed, outcome).await;
     };
+    if sent == Sent::Never && claimed.is_altered() {
+        return refuse_altered(shared, claimed).await;
+    }
     // Before the process is: no change of it is missed.
     let told = watch::Sender::new(Heard::Nothing);
     let changes = told.subscribe();
@@ -232,7 +235,7 @@ impl Held<'_> {
     async fn start(&self, session: &Session) -> Found {
         match session.client.start_request(self.request.clone()).await {
             // It is its signer's, and the agent has to see that one's processes.
-            Ok(_) if self.request.signature.is_some() => self.look_at_signers(session).await,
+            Ok(_) if self.request.signature.is_some() => self.look_only(session).await,
             Ok(started) => Found::Process(Box::new(started.process)),
             Err(ClientError::Refused(error)) => {
                 let of = |state| self.outcome(state, &error.reason, &error.to_string());
@@ -260,8 +263,11 @@ impl Held<'_> {
         match session.client.status(self.id).await {
             Ok(process) => Found::Process(Box::new(process)),
             // One that is another host's by now is that one's to start.
+            // One whose claim somebody has changed is nobody's to start.
             Err(ClientError::Refused(error))
-                if error.reason == reason::PROCESS_NOT_FOUND && !self.claimed.is_lost() =>
+                if error.reason == reason::PROCESS_NOT_FOUND
+                    && !self.claimed.is_lost()
+                    && !self.claimed.is_altered() =>
             {
                 self.start(session).await
             }
@@ -277,25 +283,18 @@ impl Held<'_> {
         }
     }
 
-    /// The process that was started for who has signed it.
-    async fn look_at_signers(&self, session: &Session) -> Found {
-        match session.client.status(self.id).await {
-            Err(ClientError::Refused(error)) if error.reason == reason::PROCESS_NOT_FOUND => {
-                let why = "it was started, but the agent does not see it: give the agent's role \
-                           whose = \"all\" in the server's configuration";
-                Found::Outcome(self.outcome(State::Lost, "NOT_SEEN", why))
-            }
-            Ok(process) => Found::Process(Box::new(process)),
-            Err(error) => self.not_there(&error),
-        }
-    }
-
     fn not_there(&self, error: &ClientError) -> Found {
         let ClientError::Refused(error) = error else {
             return Found::Again;
         };
         if error.reason != reason::PROCESS_NOT_FOUND {
             return Found::Later;
+        }
+        // Its signer's process, and perhaps for the signer's eyes alone.
+        if self.request.signature.is_some() && self.sent != Sent::Started {
+            let why = "it may run, but the agent does not see it: give the agent's role \
+                       whose = \"all\" in the server's configuration";
+            return Found::Outcome(self.outcome(State::Lost, NOT_SEEN, why));
         }
         let why = "the server had it and has it no more: it was removed before its end was read";
         Found::Outcome(self.outcome(State::Lost, &error.reason, why))
@@ -313,7 +312,8 @@ async fn end(shared: &Shared, claimed: &Claimed, outcome: v1::Outcome) {
             let exit = outcome.exit_cause.clone().map(prn_client::Exit::from);
             has_failed(exit.as_ref()) && claimed.may_retry()
         }
-        State::Lost => claimed.may_run_again(),
+        // Nothing is known to be lost there: the process may run, and well.
+        State::Lost => outcome.reason != NOT_SEEN && claimed.may_run_again(),
         State::Unspecified
         | State::Starting
         | State::Running
@@ -340,6 +340,22 @@ async fn end(shared: &Shared, claimed: &Claimed, outcome: v1::Outcome) {
             claimed.id
         ));
     }
+}
+
+/// What was claimed is not what the job says. What waits next is that again.
+async fn refuse_altered(shared: &Shared, claimed: &Claimed) {
+    log::line(format_args!(
+        "job {}: who can write queue/ has changed where it is to run; it is not started",
+        claimed.id
+    ));
+    let why = "its place in the queue was changed: it said of labels, host, needs or deadline what \
+               the job does not";
+    let outcome = because(claimed, State::Refused, "ALTERED", why);
+    if claimed.job.host == shared.host.name {
+        // Nobody else may have it.
+        return end(shared, claimed, outcome).await;
+    }
+    give_back(shared, claimed, outcome).await;
 }
 
 async fn give_back(shared: &Shared, claimed: &Claimed, outcome: v1::Outcome) {

@@ -139,6 +139,7 @@ async fn gone(shared: Rc<Shared>, host: String) {
     sleep(shared.lost_after).await;
     let requeue = async || shared.fleet.requeue_lost(&host).await;
     let (all, again) = surely(&shared, requeue).await;
+    shared.tell_malformed();
     if all > 0 {
         log::line(format_args!(
             "host {host} is lost, with {all} jobs; {again} of them may run twice, and wait again"

@@ -5,6 +5,12 @@ use prn_fleet::{Claimed, v1};
 use prn_proto::v1::{ExitCause, Usage, exit_cause};
 use v1::outcome::State;
 
+/// Why nobody knows what became of a start that the agent cannot look at.
+pub const NOT_SEEN: &str = "NOT_SEEN";
+/// Most characters of a reason's name, and of what it says.
+const REASON_MAX: usize = 100;
+const WHY_MAX: usize = 1000;
+
 /// What a refused start means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
@@ -82,8 +88,8 @@ pub fn of_process(claimed: &Claimed, process: &Process) -> v1::Outcome {
 /// An outcome with its reason.
 pub fn because(claimed: &Claimed, state: State, reason: &str, why: &str) -> v1::Outcome {
     v1::Outcome {
-        reason: reason.to_owned(),
-        why: why.chars().take(1000).collect(),
+        reason: reason.chars().take(REASON_MAX).collect(),
+        why: why.chars().take(WHY_MAX).collect(),
         ..claimed.outcome(state)
     }
 }

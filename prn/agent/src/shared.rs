@@ -18,6 +18,8 @@ const FULL_TIME: Duration = Duration::from_secs(1);
 const FULL_TIME_MAX: Duration = Duration::from_secs(30);
 /// Most claims at a time.
 const CLAIMS_MAX: usize = 16;
+/// Most that waits and is known here: the oldest of it, and what comes behind when half of that is gone.
+const QUEUE_MAX: usize = 100_000;
 /// Waits after an error that may last.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -60,6 +62,8 @@ pub struct Shared {
     pub lease: watch::Sender<Option<i64>>,
     /// What waits in the fleet.
     pub queue: RefCell<Queue>,
+    /// More waits than is known here.
+    pub is_more_waiting: Cell<bool>,
     /// What is claimed or being claimed here, with what it takes.
     pub held: RefCell<BTreeMap<String, v1::Resources>>,
     /// What is claimed or being claimed, and of which nobody was told yet that it runs, or does not.
@@ -99,6 +103,7 @@ impl Shared {
             session: watch::Sender::new(None),
             lease: watch::Sender::new(None),
             queue: RefCell::default(),
+            is_more_waiting: Cell::default(),
             held: RefCell::default(),
             unsettled: RefCell::default(),
             followed: RefCell::default(),
@@ -126,10 +131,35 @@ impl Shared {
         free
     }
 
+    /// Tells of what in etcd is malformed, once of each.
+    pub fn tell_malformed(&self) {
+        for key in self.fleet.malformed() {
+            log::line(format_args!(
+                "{key:?} in etcd is not what prn writes there, and is passed over: find out who has \
+                 written it, and `etcdctl del` it"
+            ));
+        }
+    }
+
     /// What is held has changed.
     pub fn touch(&self) {
         self.changed.notify_one();
         self.announced.notify_one();
+    }
+
+    /// One more waits, or the same is written anew.
+    pub fn enqueue(&self, place: (i64, String), waiting: Record<v1::Waiting>) {
+        let mut queue = self.queue.borrow_mut();
+        queue.insert(place, waiting);
+        if queue.len() > QUEUE_MAX {
+            queue.pop_last();
+            self.is_more_waiting.set(true);
+        }
+    }
+
+    /// Whether it is time to read what was left out.
+    pub fn has_room_for_more(&self) -> bool {
+        self.is_more_waiting.get() && self.queue.borrow().len() < QUEUE_MAX / 2
     }
 
     /// What waits has changed.

@@ -6,7 +6,7 @@ use crate::error::FleetError;
 use crate::etcd::{Txn, revoke};
 use crate::fleet::Fleet;
 use crate::keys::{is_name, last};
-use crate::records::{now, record};
+use crate::records::now;
 use crate::v1;
 
 /// A host that is announced, or that an operator drains.
@@ -60,23 +60,23 @@ impl Fleet {
         Ok(())
     }
 
-    /// All hosts, by name.
+    /// All hosts, by name, but for what is malformed: [`Fleet::malformed`].
     ///
     /// # Errors
-    /// [`FleetError::Etcd`], [`FleetError::Malformed`].
+    /// [`FleetError::Etcd`].
     pub async fn hosts(&self) -> Result<Vec<KnownHost>, FleetError> {
         let announced = self.etcd().read_all(&self.keys().host("")).await?;
         let drained = self.etcd().read_all(&self.keys().drain("")).await?;
         let mut all = Vec::new();
-        for item in &announced.items {
+        for host in announced.items.iter().filter_map(|item| self.known(item)) {
             all.push(KnownHost {
-                name: last(&item.key).to_owned(),
-                host: Some(record(item)?.value),
+                name: last(&host.key).to_owned(),
+                host: Some(host.value),
                 drain: None,
             });
         }
-        for item in &drained.items {
-            let (name, drain) = (last(&item.key), record(item)?.value);
+        for drain in drained.items.iter().filter_map(|item| self.known(item)) {
+            let (name, drain) = (last(&drain.key), drain.value);
             match all.iter_mut().find(|known| known.name == name) {
                 Some(known) => known.drain = Some(drain),
                 None => all.push(KnownHost {

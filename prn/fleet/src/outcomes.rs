@@ -40,6 +40,18 @@ impl Claimed {
         waiting.map(|waiting| waiting.attempt).unwrap_or_default()
     }
 
+    /// Whether what was claimed says of the job's placement what the job does not: somebody else has
+    /// written it. The job itself an agent cannot write.
+    pub fn is_altered(&self) -> bool {
+        let job = &self.job;
+        !self.claim.waiting.as_ref().is_some_and(|waiting| {
+            waiting.on == job.on
+                && waiting.host == job.host
+                && waiting.needs == job.needs
+                && waiting.deadline == job.deadline
+        })
+    }
+
     /// What is to be started. `None`: the job has no such attempt.
     pub fn request(&self) -> Option<&prn_proto::v1::StartRequest> {
         self.job.attempts.get(usize::try_from(self.attempt()).ok()?)
@@ -80,6 +92,9 @@ impl Claimed {
     }
 }
 
+/// A claim, with what its host has said of it.
+type Begun = (Claimed, v1::Outcome);
+
 /// What came of an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
@@ -100,6 +115,20 @@ pub fn is_final(state: State) -> bool {
         | State::Expired
         | State::Withdrawn => true,
     }
+}
+
+/// Why no host will have a job, if its claim says so: how a host's claim ended, that host alone says.
+pub(crate) fn closed(claim: &v1::Claim) -> Option<&v1::Outcome> {
+    let closed = claim.closed.as_ref().filter(|_| claim.host.is_empty());
+    closed.filter(|closed| match closed.state() {
+        State::Refused | State::Expired | State::Withdrawn => true,
+        State::Unspecified
+        | State::Starting
+        | State::Running
+        | State::Ended
+        | State::NeedsSigning
+        | State::Lost => false,
+    })
 }
 
 /// A claim that is another one's by now, as far as the outcome still says it. Whatever is written of it
@@ -203,15 +232,32 @@ impl Fleet {
         Ok(())
     }
 
-    /// All claims of a host of which nothing final is known, with what is: what its agent begins with.
+    /// All claims of a host of which nothing final is known, with what is: what its agent begins with,
+    /// and nobody else, for an outcome that is nobody's by now is deleted. What is malformed is left
+    /// out: [`Fleet::malformed`].
     ///
     /// # Errors
-    /// [`FleetError::Etcd`], [`FleetError::Malformed`].
-    pub async fn claims_of(&self, host: &str) -> Result<Vec<(Claimed, v1::Outcome)>, FleetError> {
+    /// [`FleetError::Etcd`].
+    pub async fn claims_of(&self, host: &str) -> Result<Vec<Begun>, FleetError> {
+        let (claims, nobodys) = self.claims_and_nobodys(host).await?;
+        for id in nobodys {
+            self.forget(host, &id).await?;
+        }
+        Ok(claims)
+    }
+
+    /// The same, and the ids of what has no claim or no job: another one's by now, or pruned.
+    async fn claims_and_nobodys(
+        &self,
+        host: &str,
+    ) -> Result<(Vec<Begun>, Vec<String>), FleetError> {
         let all = self.etcd().read_all(&self.keys().outcome(host, "")).await?;
-        let mut claims = Vec::new();
+        let (mut claims, mut nobodys) = (Vec::new(), Vec::new());
         for item in &all.items {
-            let outcome = record::<v1::Outcome>(item)?.value;
+            let Some(outcome) = self.known::<v1::Outcome>(item) else {
+                continue;
+            };
+            let outcome = outcome.value;
             if is_final(outcome.state()) {
                 continue;
             }
@@ -220,26 +266,27 @@ impl Fleet {
             let (read, _) = self.etcd().read_together(&[&at, &job]).await?;
             let mut read = read.into_iter();
             let (Some(claim), Some(job)) = (read.next().flatten(), read.next().flatten()) else {
-                // Another one's by now, or pruned: nothing to be done.
-                self.forget(host, &id).await?;
+                nobodys.push(id);
                 continue;
             };
-            let claim = record::<v1::Claim>(&claim)?;
-            let job = record::<v1::Job>(&job)?.value;
+            let (Some(claim), Some(job)) = (self.known::<v1::Claim>(&claim), self.known(&job))
+            else {
+                continue;
+            };
             let is_ours = claim.value.host == host && claim.value.token == outcome.token;
             let claimed = if is_ours {
                 Claimed {
                     id,
                     claim: claim.value,
                     fence: claim.revision,
-                    job,
+                    job: job.value,
                 }
             } else {
-                lost(host, id, job, &outcome)
+                lost(host, id, job.value, &outcome)
             };
             claims.push((claimed, outcome));
         }
-        Ok(claims)
+        Ok((claims, nobodys))
     }
 
     async fn forget(&self, host: &str, id: &str) -> Result<(), FleetError> {
@@ -386,14 +433,14 @@ impl Fleet {
     /// were, and how many of them are waiting again.
     ///
     /// # Errors
-    /// [`FleetError::Etcd`], [`FleetError::Malformed`].
+    /// [`FleetError::Etcd`].
     pub async fn requeue_lost(&self, host: &str) -> Result<(usize, usize), FleetError> {
         let (here, _) = self.etcd().read(&self.keys().host(host)).await?;
         if here.is_some() {
             return Ok((0, 0));
         }
         let (mut all, mut again) = (0, 0);
-        for (claimed, outcome) in self.claims_of(host).await? {
+        for (claimed, outcome) in self.claims_and_nobodys(host).await?.0 {
             if claimed.is_lost() {
                 continue;
             }
@@ -406,8 +453,12 @@ impl Fleet {
             lost.reason = "HOST_LOST".to_owned();
             lost.why = format!("the agent of {host} has not been heard of");
             let next = claimed.attempt() + 1;
-            if self.requeue(&claimed, lost, next, None).await? == Recorded::Done {
-                again += 1;
+            match self.requeue(&claimed, lost, next, None).await {
+                Ok(Recorded::Done) => again += 1,
+                Ok(Recorded::Fenced) => {}
+                // Changed by whoever writes that: the others are not.
+                Err(FleetError::Malformed { key }) => self.pass_over(&key),
+                Err(error) => return Err(error),
             }
         }
         Ok((all, again))

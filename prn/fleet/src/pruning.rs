@@ -1,13 +1,17 @@
 //! Jobs that have ended are kept for a while, and no longer.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use crate::error::FleetError;
 use crate::etcd::Txn;
 use crate::fleet::Fleet;
-use crate::outcomes::is_final;
-use crate::records::record;
+use crate::outcomes::{closed, is_final};
+use crate::records::Record;
 use crate::v1;
+
+/// Two keys each, and etcd takes 128 in a transaction by default.
+const HOSTS_AT_A_TIME: usize = 50;
 
 /// How many that have ended are kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +37,7 @@ impl Fleet {
     /// many there were. For whoever may write jobs. How many ends were pruned.
     ///
     /// # Errors
-    /// [`FleetError::Etcd`], [`FleetError::Malformed`].
+    /// [`FleetError::Etcd`].
     pub async fn prune(&self, keep: Keep, most: u64) -> Result<u64, FleetError> {
         let prefix = self.keys().all_finished();
         let surplus = self.etcd().count(&prefix).await?.saturating_sub(keep.count);
@@ -42,10 +46,13 @@ impl Fleet {
         let now = SystemTime::now();
         let mut pruned = 0;
         for item in &oldest.items {
-            let malformed = || FleetError::Malformed {
-                key: item.key.clone(),
+            let Some((at, id)) = self.keys().of_finished(&item.key) else {
+                // The end of nothing: it would be in the way of all others.
+                self.pass_over(&item.key);
+                self.etcd().commit(&Txn::new().delete(&item.key)).await?;
+                pruned += 1;
+                continue;
             };
-            let (at, id) = self.keys().of_finished(&item.key).ok_or_else(malformed)?;
             let age = now.duration_since(at).unwrap_or_default();
             if pruned >= surplus && age <= keep.age {
                 break;
@@ -59,38 +66,56 @@ impl Fleet {
     /// One that is at its end still; of one that has begun again, that it was at an end.
     async fn prune_one(&self, end: &str, id: &str) -> Result<(), FleetError> {
         let keys = self.keys();
-        let (claim_key, queue) = (keys.claim(id), keys.waiting(id));
-        let (claim, _) = self.etcd().read(&claim_key).await?;
-        let mut txn = Txn::new().delete(end);
-        if let Some(claim) = &claim {
-            let claim = record::<v1::Claim>(claim)?;
+        let (claim, _) = self.etcd().read(&keys.claim(id)).await?;
+        let claim = claim.and_then(|claim| self.known::<v1::Claim>(&claim));
+        if let Some(claim) = claim {
             let outcome_key = keys.outcome(&claim.value.host, id);
             let (outcome, _) = self.etcd().read(&outcome_key).await?;
-            let outcome = outcome.as_ref().map(record::<v1::Outcome>).transpose()?;
-            let known = claim.value.closed.as_ref();
-            let known = known.or(outcome.as_ref().map(|outcome| &outcome.value));
-            if known.is_some_and(|known| is_final(known.state())) {
-                let mut all = txn
-                    .if_at(&claim_key, claim.revision)
-                    .if_absent(&queue)
-                    .delete(&keys.job(id))
-                    .delete(&claim_key)
-                    .delete(&outcome_key);
-                let past = claim.value.waiting.unwrap_or_default().past;
-                let mut hosts: Vec<_> = past.into_iter().map(|past| past.host).collect();
-                hosts.push(claim.value.host);
-                hosts.sort();
-                hosts.dedup();
-                for host in hosts {
-                    all = all.delete(&keys.late(&host, id));
-                }
-                if self.etcd().commit(&all).await?.succeeded {
-                    return Ok(());
-                }
-                txn = Txn::new().delete(end);
+            let outcome = outcome.and_then(|outcome| self.known::<v1::Outcome>(&outcome));
+            let known = closed(&claim.value).or(outcome.as_ref().map(|outcome| &outcome.value));
+            let is_over = known.is_some_and(|known| is_final(known.state()));
+            if is_over && self.prune_job(end, id, &claim).await? {
+                return Ok(());
             }
         }
-        self.etcd().commit(&txn).await?;
+        self.etcd().commit(&Txn::new().delete(end)).await?;
         Ok(())
+    }
+
+    /// All that there is of a job, what hosts know that have had it before first. False: it has begun
+    /// again meanwhile.
+    async fn prune_job(
+        &self,
+        end: &str,
+        id: &str,
+        claim: &Record<v1::Claim>,
+    ) -> Result<bool, FleetError> {
+        let keys = self.keys();
+        let queue = keys.waiting(id);
+        let still = || {
+            let guard = Txn::new().if_at(&claim.key, claim.revision);
+            guard.if_absent(&queue)
+        };
+        let past = claim.value.waiting.iter().flat_map(|of| &of.past);
+        let mut hosts: BTreeSet<_> = past.map(|past| past.host.as_str()).collect();
+        hosts.remove(claim.value.host.as_str());
+        let hosts: Vec<_> = hosts.into_iter().collect();
+        for some in hosts.chunks(HOSTS_AT_A_TIME) {
+            let txn = some.iter().fold(still(), |txn, host| {
+                txn.delete(&keys.outcome(host, id))
+                    .delete(&keys.late(host, id))
+            });
+            if !self.etcd().commit(&txn).await?.succeeded {
+                return Ok(false);
+            }
+        }
+        let host = &claim.value.host;
+        let all = still()
+            .delete(end)
+            .delete(&keys.job(id))
+            .delete(&claim.key)
+            .delete(&keys.outcome(host, id))
+            .delete(&keys.late(host, id));
+        Ok(self.etcd().commit(&all).await?.succeeded)
     }
 }

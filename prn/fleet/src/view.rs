@@ -8,7 +8,7 @@ use crate::error::FleetError;
 use crate::etcd::{KeyValue, Listing};
 use crate::fleet::Fleet;
 use crate::keys::last;
-use crate::outcomes::is_final;
+use crate::outcomes::{closed, is_final};
 use crate::records::record;
 use crate::v1;
 use crate::v1::outcome::State;
@@ -88,7 +88,7 @@ impl JobView {
                 away_since,
             } => (claim, outcome, *host_is_known, away_since.is_some()),
         };
-        let known = claim.closed.as_ref().or(outcome.as_deref());
+        let known = closed(claim).or(outcome.as_deref());
         match known.map(v1::Outcome::state) {
             Some(State::Ended) => Standing::Ended,
             Some(State::Refused) => Standing::Refused,
@@ -112,7 +112,7 @@ impl JobView {
     /// What is known of its newest claim.
     pub fn outcome(&self) -> Option<&v1::Outcome> {
         match &self.place {
-            Place::Claimed { claim, outcome, .. } => claim.closed.as_ref().or(outcome.as_deref()),
+            Place::Claimed { claim, outcome, .. } => closed(claim).or(outcome.as_deref()),
             Place::Waiting(_) | Place::Nowhere => None,
         }
     }
@@ -168,51 +168,51 @@ impl Fleet {
             let mut read = read.into_iter();
             let outcome = read.next().flatten();
             let host = read.next().flatten();
-            view.place = claimed(claim, outcome.as_ref(), host.as_ref())?;
+            view.place = self.claimed(claim, outcome.as_ref(), host.as_ref());
         }
         for host in view.past_hosts() {
             let (late, _) = self.etcd().read(&keys.late(&host, id)).await?;
-            if let Some(late) = late {
-                view.late.insert(host, record(&late)?.value);
+            if let Some(late) = late.and_then(|late| self.known(&late)) {
+                view.late.insert(host, late.value);
             }
         }
         Ok(view)
     }
 
     /// What is known of all jobs, in the order in which they were submitted. What changes while it is
-    /// read may be told as it was or as it is.
+    /// read may be told as it was or as it is. What is malformed is left out: [`Fleet::malformed`].
     ///
     /// # Errors
-    /// [`FleetError::Etcd`], [`FleetError::Malformed`].
+    /// [`FleetError::Etcd`].
     pub async fn jobs(&self) -> Result<Vec<JobView>, FleetError> {
         let keys = self.keys();
         // A job goes from the queue to a claim: read in the other order, it could be at none.
         let jobs = self.etcd().read_all(&keys.job("")).await?;
-        let waiting = decoded::<v1::Waiting>(self.etcd().read_all(&keys.waiting("")).await?)?;
-        let claims = decoded::<v1::Claim>(self.etcd().read_all(&keys.claim("")).await?)?;
+        let waiting = self.decoded::<v1::Waiting>(self.etcd().read_all(&keys.waiting("")).await?);
+        let claims = self.decoded::<v1::Claim>(self.etcd().read_all(&keys.claim("")).await?);
         let outcomes = self.etcd().read_all(&keys.outcomes()).await?.items;
         let outcomes: BTreeMap<_, _> = by_key(&outcomes);
         let lates = self.etcd().read_all(&keys.lates()).await?.items;
         let hosts = self.etcd().read_all(&keys.host("")).await?.items;
         let hosts: BTreeMap<_, _> = hosts.iter().map(|item| (last(&item.key), item)).collect();
         let mut all = Vec::new();
-        for item in &jobs.items {
-            let id = last(&item.key).to_owned();
+        for job in jobs.items.iter().filter_map(|item| self.known(item)) {
+            let id = last(&job.key).to_owned();
             let place = match (claims.get(&id), waiting.get(&id)) {
                 (Some(claim), _) => {
                     let outcome = keys.outcome(&claim.host, &id);
                     let host = hosts.get(claim.host.as_str()).copied();
                     let outcome = outcomes.get(outcome.as_str()).copied();
-                    claimed(claim.clone(), outcome, host)?
+                    self.claimed(claim.clone(), outcome, host)
                 }
                 (None, Some(waiting)) => Place::Waiting(Box::new(waiting.clone())),
                 (None, None) => Place::Nowhere,
             };
             all.push((
-                item.create_revision,
+                job.created,
                 JobView {
                     id,
-                    job: record(item)?.value,
+                    job: job.value,
                     place,
                     late: BTreeMap::new(),
                 },
@@ -220,10 +220,10 @@ impl Fleet {
         }
         all.sort_by_key(|(created, _)| *created);
         let mut all: Vec<_> = all.into_iter().map(|(_, view)| view).collect();
-        for late in &lates {
+        for late in lates.iter().filter_map(|item| self.known(item)) {
             let host = late.key.rsplit('/').nth(1).unwrap_or_default();
             if let Some(view) = all.iter_mut().find(|view| view.id == last(&late.key)) {
-                view.late.insert(host.to_owned(), record(late)?.value);
+                view.late.insert(host.to_owned(), late.value);
             }
         }
         Ok(all)
@@ -243,27 +243,32 @@ impl JobView {
     }
 }
 
-fn claimed(
-    claim: v1::Claim,
-    outcome: Option<&KeyValue>,
-    host: Option<&KeyValue>,
-) -> Result<Place, FleetError> {
-    let outcome = outcome.map(record::<v1::Outcome>).transpose()?;
-    let host_says = host.map(record::<v1::Host>).transpose()?;
-    let away = host_says.filter(|host| host.value.state() == v1::host::State::Away);
-    // Of another claim of the same host's it says nothing.
-    let outcome = outcome.filter(|outcome| outcome.value.token == claim.token);
-    Ok(Place::Claimed {
-        claim: Box::new(claim),
-        outcome: outcome.map(|outcome| Box::new(outcome.value)),
-        host_is_known: host.is_some(),
-        away_since: away.map(|host| host.value.since.unwrap_or_default()),
-    })
-}
+impl Fleet {
+    fn claimed(
+        &self,
+        claim: v1::Claim,
+        outcome: Option<&KeyValue>,
+        host: Option<&KeyValue>,
+    ) -> Place {
+        let outcome = outcome.and_then(|item| self.known::<v1::Outcome>(item));
+        let host_says = host.and_then(|item| self.known::<v1::Host>(item));
+        let away = host_says.filter(|host| host.value.state() == v1::host::State::Away);
+        // Of another claim of the same host's it says nothing.
+        let outcome = outcome.filter(|outcome| outcome.value.token == claim.token);
+        Place::Claimed {
+            claim: Box::new(claim),
+            outcome: outcome.map(|outcome| Box::new(outcome.value)),
+            host_is_known: host.is_some(),
+            away_since: away.map(|host| host.value.since.unwrap_or_default()),
+        }
+    }
 
-fn decoded<T: Message + Default>(listing: Listing) -> Result<BTreeMap<String, T>, FleetError> {
-    let one = |item: &KeyValue| Ok((last(&item.key).to_owned(), record(item)?.value));
-    listing.items.iter().map(one).collect()
+    fn decoded<T: Message + Default>(&self, listing: Listing) -> BTreeMap<String, T> {
+        let known = listing.items.iter().filter_map(|item| self.known(item));
+        known
+            .map(|one| (last(&one.key).to_owned(), one.value))
+            .collect()
+    }
 }
 
 fn by_key(items: &[KeyValue]) -> BTreeMap<&str, &KeyValue> {

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use prn_client::{ClientError, Code, ServerError};
 
+/// What the transport says, with [`Code::OutOfRange`], of a message that is larger than is taken.
+pub(super) const TOO_LARGE: &str = "message length too large";
+
 /// Why etcd has not done what was asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +36,9 @@ pub enum EtcdError {
     /// What was asked for is older than what is kept.
     #[error("etcd has compacted away what was asked for")]
     Compacted,
+    /// An answer is larger than any that is taken.
+    #[error("etcd's answer is too large")]
+    TooLarge,
     /// The lease has ended.
     #[error("the lease has ended")]
     LeaseEnded,
@@ -60,6 +66,8 @@ impl EtcdError {
             Self::Full(error)
         } else if code == Code::OutOfRange && says("compacted") {
             Self::Compacted
+        } else if code == Code::OutOfRange && says(TOO_LARGE) {
+            Self::TooLarge
         } else if code == Code::NotFound && says("lease not found") {
             Self::LeaseEnded
         } else {

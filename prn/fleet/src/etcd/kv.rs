@@ -11,7 +11,7 @@ use pb::compare::{CompareResult, CompareTarget, TargetUnion};
 use pb::request_op::Request;
 use pb::response_op::Response;
 
-/// Keys that are read at a time.
+/// Keys that are read at a time, but for large ones.
 const PAGE: i64 = 500;
 
 /// A key and what is there.
@@ -176,7 +176,7 @@ impl Etcd {
     /// See [`EtcdError`].
     pub async fn read(&self, key: &str) -> Result<(Option<KeyValue>, i64), EtcdError> {
         let response = self.range(one(key)).await?;
-        let (mut items, revision) = items(response)?;
+        let (mut items, revision) = items(response);
         Ok((items.pop(), revision))
     }
 
@@ -208,15 +208,24 @@ impl Etcd {
     }
 
     async fn read_pages(&self, prefix: &str) -> Result<Listing, EtcdError> {
-        let mut all = self.read_some(prefix, prefix, PAGE, 0).await?;
-        while all.more {
-            let Some(last) = all.items.last() else { break };
-            let next = format!("{}\0", last.key);
-            let page = self.read_some(prefix, &next, PAGE, all.revision).await?;
+        let mut all = Listing::default();
+        let (mut from, mut limit) = (prefix.as_bytes().to_vec(), PAGE);
+        loop {
+            let page = self.read_page(prefix, from.clone(), limit, all.revision);
+            let page = match page.await {
+                Err(EtcdError::TooLarge) if limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                page => page?,
+            };
             all.items.extend(page.items);
-            all.more = page.more;
+            all.revision = page.revision;
+            let Some(next) = page.next else {
+                return Ok(all);
+            };
+            from = next;
         }
-        Ok(all)
     }
 
     /// Reads at most so many keys that begin with `prefix`, the first of them no less than `from`, as
@@ -231,21 +240,38 @@ impl Etcd {
         limit: i64,
         revision: i64,
     ) -> Result<Listing, EtcdError> {
+        let from = from.as_bytes().to_vec();
+        let page = self.read_page(prefix, from, limit, revision).await?;
+        Ok(Listing {
+            items: page.items,
+            revision: page.revision,
+            more: page.next.is_some(),
+        })
+    }
+
+    async fn read_page(
+        &self,
+        prefix: &str,
+        from: Vec<u8>,
+        limit: i64,
+        revision: i64,
+    ) -> Result<Page, EtcdError> {
         let request = pb::RangeRequest {
-            key: from.as_bytes().to_vec(),
+            key: from,
             range_end: behind(prefix),
             limit,
             revision,
             count_only: false,
         };
         let response = self.range(request).await?;
-        let more = response.more;
-        let (items, now) = items(response)?;
+        let next = response.kvs.last().filter(|_| response.more);
+        let next = next.map(|last| [last.key.as_slice(), &[0]].concat());
+        let (items, now) = items(response);
         let revision = if revision == 0 { now } else { revision };
-        Ok(Listing {
+        Ok(Page {
             items,
             revision,
-            more,
+            next,
         })
     }
 
@@ -299,10 +325,19 @@ impl Etcd {
     }
 }
 
-fn items(response: pb::RangeResponse) -> Result<(Vec<KeyValue>, i64), EtcdError> {
+/// Some keys of a listing.
+struct Page {
+    items: Vec<KeyValue>,
+    revision: i64,
+    /// Where the next page begins, if there is one.
+    next: Option<Vec<u8>>,
+}
+
+/// All but keys that are no text: nothing of prn's is there, and they are in the way of nothing.
+fn items(response: pb::RangeResponse) -> (Vec<KeyValue>, i64) {
     let items = response.kvs.into_iter().map(KeyValue::try_from);
     let revision = response.header.unwrap_or_default().revision;
-    Ok((items.collect::<Result<_, _>>()?, revision))
+    (items.filter_map(Result::ok).collect(), revision)
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use prn_client::ClientError;
 use tokio::time::sleep;
-use tonic::Streaming;
+use tonic::{Code, Status, Streaming};
 
 use super::connection::{ANSWER_MAX, Connection, Etcd, led};
-use super::error::EtcdError;
+use super::error::{EtcdError, TOO_LARGE};
 use super::kv::{KeyValue, behind};
 use super::random::jitter;
 use super::wire::etcdserverpb as pb;
@@ -143,6 +143,7 @@ impl Watcher {
             };
             match message {
                 Ok(Some(message)) => self.received(message)?,
+                Err(status) if is_too_large(&status) => self.read_anew(),
                 Ok(None) | Err(_) => self.cut_off().await,
             }
         }
@@ -159,6 +160,15 @@ impl Watcher {
         self.open = None;
         self.wait = (wait * 2).min(LONGEST_WAIT);
         sleep(jitter(wait)).await;
+    }
+
+    /// It would come again as large as it was: what is there is read instead, in smaller parts.
+    fn read_anew(&mut self) {
+        self.open = None;
+        for place in &mut self.places {
+            place.next = None;
+            place.parts.clear();
+        }
     }
 
     async fn snapshot(&mut self, range: usize) -> Result<(), EtcdError> {
@@ -246,8 +256,12 @@ impl Watcher {
         for event in std::mem::take(&mut place.parts) {
             let is_put = event.r#type() == mvccpb::event::EventType::Put;
             let missing = EtcdError::Protocol("etcd tells of a change of nothing");
-            let item = KeyValue::try_from(event.kv.ok_or(missing)?)?;
-            place.next = place.next.max(Some(item.mod_revision + 1));
+            let raw = event.kv.ok_or(missing)?;
+            place.next = place.next.max(Some(raw.mod_revision + 1));
+            // Of a key that is no text nobody is told: nothing of prn's is there.
+            let Ok(item) = KeyValue::try_from(raw) else {
+                continue;
+            };
             self.told.push_back(if is_put {
                 Told::Put { range, item }
             } else {
@@ -262,6 +276,11 @@ impl Watcher {
         self.wait = FIRST_WAIT;
         Ok(())
     }
+}
+
+/// Whether a message was larger than any that is taken.
+fn is_too_large(status: &Status) -> bool {
+    status.code() == Code::OutOfRange && status.message().contains(TOO_LARGE)
 }
 
 impl Place {
