@@ -240,17 +240,18 @@ impl Fleet {
     /// [`FleetError::Etcd`].
     pub async fn claims_of(&self, host: &str) -> Result<Vec<Begun>, FleetError> {
         let (claims, nobodys) = self.claims_and_nobodys(host).await?;
-        for id in nobodys {
-            self.forget(host, &id).await?;
+        for (id, revision) in nobodys {
+            self.forget(host, &id, revision).await?;
         }
         Ok(claims)
     }
 
-    /// The same, and the ids of what has no claim or no job: another one's by now, or pruned.
+    /// The same, and what has no claim or no job, another one's by now, or pruned: ids, and revisions of
+    /// what was said of them.
     async fn claims_and_nobodys(
         &self,
         host: &str,
-    ) -> Result<(Vec<Begun>, Vec<String>), FleetError> {
+    ) -> Result<(Vec<Begun>, Vec<(String, i64)>), FleetError> {
         let all = self.etcd().read_all(&self.keys().outcome(host, "")).await?;
         let (mut claims, mut nobodys) = (Vec::new(), Vec::new());
         for item in &all.items {
@@ -266,7 +267,7 @@ impl Fleet {
             let (read, _) = self.etcd().read_together(&[&at, &job]).await?;
             let mut read = read.into_iter();
             let (Some(claim), Some(job)) = (read.next().flatten(), read.next().flatten()) else {
-                nobodys.push(id);
+                nobodys.push((id, item.mod_revision));
                 continue;
             };
             let (Some(claim), Some(job)) = (self.known::<v1::Claim>(&claim), self.known(&job))
@@ -289,8 +290,10 @@ impl Fleet {
         Ok((claims, nobodys))
     }
 
-    async fn forget(&self, host: &str, id: &str) -> Result<(), FleetError> {
-        let txn = Txn::new().delete(&self.keys().outcome(host, id));
+    /// Deletes what was said of a claim that is no more, unless more was said since: of a new one.
+    async fn forget(&self, host: &str, id: &str, revision: i64) -> Result<(), FleetError> {
+        let key = self.keys().outcome(host, id);
+        let txn = Txn::new().if_at(&key, revision).delete(&key);
         self.etcd().commit(&txn).await?;
         Ok(())
     }

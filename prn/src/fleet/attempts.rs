@@ -47,7 +47,9 @@ fn line(view: &JobView, past: &v1::Past) -> String {
     let did = match known.state() {
         State::Refused => "did not start it",
         State::NeedsSigning | State::Expired | State::Withdrawn => "does not have it any more",
-        State::Lost | State::Starting | State::Running | State::Unspecified => "was lost with it",
+        // Before it was started: there was no room.
+        State::Starting => "has given it back",
+        State::Lost | State::Running | State::Unspecified => "was lost with it",
         State::Ended => "has run it, and it failed",
     };
     let why = match (known.why.as_str(), known.reason.as_str()) {
