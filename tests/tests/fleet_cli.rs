@@ -390,6 +390,34 @@ fn a_host_that_the_fleets_authority_has_not_signed_is_not_talked_to() {
     );
 }
 
+#[test]
+fn a_host_that_announces_no_or_a_bad_certificate_does_not_hold_up_who_signs() {
+    let hosts = Hosts::with(Plan {
+        server_arguments: &["--fleet", "prod", "--require-signed-starts"],
+        ..Plan::default()
+    });
+    let user = User::of(&hosts, "sign = true");
+    let bare = prn_fleet::v1::Host {
+        state: prn_fleet::v1::host::State::Ready.into(),
+        address: hosts.hosts[0].server.address.clone(),
+        ..prn_fleet::v1::Host::default()
+    };
+    let bad = prn_fleet::v1::Host {
+        certificates: vec!["none".to_owned()],
+        ..bare.clone()
+    };
+    let keys = hosts.fleet.keys();
+    let put = prn_fleet::etcd::Txn::new()
+        .put(&keys.host("a"), bare.encode_to_vec())
+        .put(&keys.host("b"), bad.encode_to_vec());
+    let written = hosts.runtime.block_on(hosts.fleet.etcd().commit(&put));
+    assert!(written.is_ok(), "{written:?}");
+    let (code, id, err) = user.told(&["submit", "--", "true"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("host b is passed over"), "{err}");
+    assert_eq!(user.ok(&["wait", "--fleet", id.trim()]), "0");
+}
+
 /// Whoever writes the store, and has one host, is shown nothing that is for another one.
 #[test]
 fn a_host_cannot_be_announced_as_another_one() {

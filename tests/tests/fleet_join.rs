@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use prn_tests::authority::Authorities;
 use prn_tests::binary;
 use prn_tests::pki::Identity;
 use tempfile::TempDir;
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 struct Case {
     host: TempDir,
     elsewhere: TempDir,
+    authority: String,
 }
 
 const CONFIGURATION: &str = "\
@@ -31,7 +33,13 @@ impl Case {
         Identity::keygen(host.path(), "server", &[]);
         Identity::keygen(host.path(), "admin", &[]);
         fs::write(host.path().join("prn.toml"), CONFIGURATION).unwrap();
-        Self { host, elsewhere }
+        let authorities = Authorities::ed25519();
+        authorities.authority("ca", None, "CA:TRUE");
+        Self {
+            host,
+            elsewhere,
+            authority: fs::read_to_string(authorities.path("ca.pem")).unwrap(),
+        }
     }
 
     fn identity(&self, name: &str) -> Identity {
@@ -54,8 +62,9 @@ impl Case {
     fn invitation(&self, lines: &str, agent: &Identity, submitter: &str) -> PathBuf {
         let path = self.elsewhere.path().join("an.invite");
         let (certificate, key) = (agent.certificate_pem(), agent.key_pem());
+        let authority = &self.authority;
         let text = format!(
-            "{lines}\nstore = [\"127.0.0.1:1\"]\nauthority = '''\n{certificate}'''\ncertificate = '''\n{certificate}'''\nkey = '''\n{key}'''\n{submitter}"
+            "{lines}\nstore = [\"127.0.0.1:1\"]\nauthority = '''\n{authority}'''\ncertificate = '''\n{certificate}'''\nkey = '''\n{key}'''\n{submitter}"
         );
         fs::write(&path, text).unwrap();
         path
@@ -193,32 +202,30 @@ fn what_is_no_name_no_key_and_no_certificate_is_refused_and_nothing_is_written()
     };
     case.invitation(WEB1, &agent, "");
     let before = case.names();
-    let names = [
-        "fleet = '../prod'\nhost = 'web1'",
-        "fleet = 'prod'\nhost = '../web1'",
+    let [name, key] = ["a name in it is none", "the key in it is none"];
+    let certificate = "the certificate in it is none";
+    let (print, path) = (submitter("../x", &print), submitter("x", &path));
+    let cases = [
+        ("fleet = '../prod'\nhost = 'web1'", &agent, "", name),
+        ("fleet = 'prod'\nhost = '../web1'", &agent, "", name),
+        ("fleet = '../../x'\nclient = 'anna'", &agent, "", name),
+        ("fleet = 'prod'\nclient = '/x'", &agent, "", name),
+        (WEB1, &agent, &print, name),
+        (
+            WEB1,
+            &agent,
+            &path,
+            "the fingerprint of a key in it is none",
+        ),
+        (WEB1, &mixed, "", "the key in it is not the certificate's"),
+        (WEB1, &no_key, "", key),
+        (WEB1, &no_certificate, "", certificate),
     ];
-    let clients = [
-        "fleet = '../../x'\nclient = 'anna'",
-        "fleet = 'prod'\nclient = '/x'",
-    ];
-    let lines = names
-        .into_iter()
-        .chain(clients)
-        .map(|lines| (lines, &agent, String::new()));
-    let others = [
-        (WEB1, &agent, submitter("../x", &print)),
-        (WEB1, &agent, submitter("x", &path)),
-        (WEB1, &mixed, String::new()),
-        (WEB1, &no_key, String::new()),
-        (WEB1, &no_certificate, String::new()),
-    ];
-    for (lines, agent, submitter) in lines.chain(others) {
-        let (code, said) = case.join(&case.invitation(lines, agent, &submitter));
+    for (lines, agent, submitter, why) in cases {
+        let (code, said) = case.join(&case.invitation(lines, agent, submitter));
         assert_eq!(code, 1, "{lines} {submitter}: {said}");
-        assert!(
-            said.contains("not an invitation"),
-            "{lines} {submitter}: {said}"
-        );
+        let why = format!("{why}: not an invitation");
+        assert!(said.contains(&why), "{lines} {submitter}: {said}");
         assert_eq!(case.names(), before, "{lines} {submitter}");
         assert_eq!(case.text("prn.toml"), CONFIGURATION);
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use prn_client::credentials::KeyFingerprint;
 use prn_fleet::is_name;
-use prn_proto::tls::{Certificate, Key, check_key};
+use prn_proto::tls::{AuthorityCertificate, Certificate, Key, check_key};
 use prn_proto::units::Address;
 use serde::{Deserialize, Deserializer};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
@@ -86,11 +86,10 @@ impl Invitation {
         if !names.all(|name| is_name(name)) {
             return Err("a name in it is none");
         }
-        let certificate = |pem: &str| {
-            Certificate::from_pem(pem.as_bytes()).map_err(|_| "a certificate in it is none")
-        };
-        certificate(&self.authority)?;
-        let own = certificate(&self.certificate)?;
+        AuthorityCertificate::from_pem(self.authority.as_bytes())
+            .map_err(|_| "the authority's certificate in it is none")?;
+        let own = Certificate::from_pem(self.certificate.as_bytes())
+            .map_err(|_| "the certificate in it is none")?;
         let key = Key::from_pem(self.key.as_bytes()).map_err(|_| "the key in it is none")?;
         check_key(&own, &key).map_err(|_| "the key in it is not the certificate's")?;
         let mut submitters = self.submitter.iter();
