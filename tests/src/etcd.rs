@@ -1,6 +1,7 @@
 //! A cluster of etcd of a test's own: real members on loopback, mutual TLS with Ed25519, certificates
 //! that openssl has made.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -158,11 +159,15 @@ impl Cluster {
     ///
     /// # Panics
     /// If it cannot be executed.
-    pub fn ctl(&self, arguments: &[&str]) -> std::process::Output {
+    pub fn ctl(&self, arguments: &[impl AsRef<OsStr>]) -> std::process::Output {
         self.ctl_of(&self.endpoints(), arguments)
     }
 
-    fn ctl_of(&self, endpoints: &[String], arguments: &[&str]) -> std::process::Output {
+    fn ctl_of(
+        &self,
+        endpoints: &[String],
+        arguments: &[impl AsRef<OsStr>],
+    ) -> std::process::Output {
         Command::new("etcdctl")
             .env("ETCDCTL_API", "3")
             .args(["--dial-timeout", "1s", "--command-timeout", "3s"])

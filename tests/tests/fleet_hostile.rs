@@ -1,10 +1,12 @@
 //! What somebody who may write some of a fleet's keys can do with them, against a real etcd: spoil what
 //! is told of those, and nothing else.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use prn_fleet::etcd::Txn;
+use prn_fleet::etcd::{Told, Txn, WatchRange, Watcher};
 use prn_fleet::v1::{self, outcome::State};
 use prn_fleet::{Claimed, Fleet, FleetError, JobView, Keep, Place, Standing, encoded, record};
 use prn_proto::v1::StartRequest;
@@ -158,6 +160,41 @@ fn what_is_large_is_read_in_small_parts() {
         let listing = etcd.read_all("/large/").await.unwrap();
         let keys: Vec<_> = listing.items.into_iter().map(|item| item.key).collect();
         assert_eq!(keys, all);
+    });
+}
+
+#[test]
+fn a_key_that_is_no_text_is_in_nobodys_way() {
+    let cluster = Cluster::start(1);
+    Runtime::new().unwrap().block_on(async {
+        let etcd = cluster.client_for(PATIENCE);
+        let spoil = |key: &[u8]| {
+            let arguments = [b"put".as_slice(), key, b"text"].map(OsStr::from_bytes);
+            let put = cluster.ctl(&arguments);
+            assert!(put.status.success(), "{put:?}");
+        };
+        spoil(b"/text/a\xff");
+        let mut watcher = Watcher::new(
+            &etcd,
+            [WatchRange {
+                key: "/text/".to_owned(),
+                is_prefix: true,
+                deletions_only: false,
+            }],
+        );
+        let told = watcher.next().await.unwrap();
+        assert!(
+            matches!(&told, Told::Snapshot { items, .. } if items.is_empty()),
+            "{told:?}"
+        );
+        spoil(b"/text/b\xff");
+        let txn = Txn::new().put("/text/c", Vec::new());
+        etcd.commit(&txn).await.unwrap();
+        let told = watcher.next().await.unwrap();
+        assert!(
+            matches!(&told, Told::Put { item, .. } if item.key == "/text/c"),
+            "{told:?}"
+        );
     });
 }
 
