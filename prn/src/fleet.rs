@@ -11,6 +11,7 @@ pub mod job_watch;
 pub mod member;
 pub mod naming;
 pub mod placed;
+pub mod reasons;
 pub mod running;
 pub mod section;
 pub mod showing;

@@ -10,6 +10,7 @@
 mod error;
 pub mod etcd;
 mod fleet;
+mod hindrance;
 mod hosts;
 mod job;
 mod keys;
@@ -24,6 +25,7 @@ mod view;
 
 pub use error::FleetError;
 pub use fleet::Fleet;
+pub use hindrance::{Hindrance, Unready, hindrance};
 pub use hosts::KnownHost;
 pub use job::{ATTEMPTS_MAX, JOB_BYTES_MAX, Submitted, digest, fits, has_room};
 pub use keys::{Keys, NAME_MAX, is_name};

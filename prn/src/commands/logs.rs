@@ -21,7 +21,6 @@ use crate::fleet::naming;
 use crate::fleet::placed::Placed;
 use crate::lasting::excerpt::{self, Bounds, Piece};
 use crate::lasting::reading::{Ending, Reading};
-use crate::lasting::wait::patiently;
 use crate::output::{self, Break, Chunk, Lines, Relay};
 use crate::which::connection::{Connection, Remote};
 use crate::which::fleet::{FleetFlag, OpenFleet};
@@ -193,9 +192,7 @@ async fn of_fleet(args: &Logs, open: &OpenFleet) -> Result<Exit, Failure> {
         return of_attempt(args, &placed, request).await;
     }
     let mut exit = exit::OK;
-    let what =
-        || format!("waiting for a host to start job {id}; `prn status --fleet {id}` says why");
-    while let Some(placed) = patiently(what, attempts.next()).await? {
+    while let Some(placed) = attempts.next().await? {
         exit = exit.highest(of_attempt(args, &placed, request).await?);
         if !placed.may_follow || request.max_bytes.is_some() {
             break;

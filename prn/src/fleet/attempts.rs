@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::fleet::fault::FleetFault;
 use crate::fleet::job_watch::JobWatch;
 use crate::fleet::placed::{Placed, attempt_of, has_run, not_run, placed, placed_at, waiting_of};
+use crate::fleet::reasons::WaitTelling;
 use crate::output;
 use crate::which::fleet::OpenFleet;
 
@@ -57,7 +58,11 @@ fn line(view: &JobView, past: &v1::Past) -> String {
         ("", reason) => format!(": {reason}"),
         (why, _) => format!(": {why}"),
     };
-    format!("job {}: host {} {did}{why}", view.id, past.host)
+    let attempt = past.attempt.saturating_add(1);
+    format!(
+        "job {}, attempt {attempt}: host {} {did}{why}",
+        view.id, past.host
+    )
 }
 
 /// Attempts of a job.
@@ -65,6 +70,7 @@ fn line(view: &JobView, past: &v1::Past) -> String {
 pub struct Attempts<'a> {
     watch: JobWatch<'a>,
     telling: Telling,
+    waits: WaitTelling,
     view: Option<JobView>,
     /// The first one that is told of: that which there was in the beginning.
     first: Option<u32>,
@@ -78,6 +84,7 @@ impl<'a> Attempts<'a> {
         Self {
             watch: JobWatch::new(open, id),
             telling: Telling::default(),
+            waits: WaitTelling::default(),
             view: None,
             first: None,
             last: None,
@@ -123,7 +130,8 @@ impl<'a> Attempts<'a> {
                     true => Err(not_run(&view).into()),
                 };
             }
-            self.view = Some(self.watch.next().await?);
+            let next = self.waits.next(&mut self.watch, Some(&view)).await?;
+            self.view = Some(next);
         }
     }
 

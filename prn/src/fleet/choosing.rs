@@ -14,7 +14,7 @@ pub fn is_chosen(selector: &Selector, view: &JobView) -> bool {
     let labels: BTreeMap<_, _> = start.labels.iter().collect();
     let is_of_state = match selector.state {
         None => true,
-        Some(State::Running) => !view.is_over(),
+        Some(State::Running) => view.standing() == Standing::Running,
         Some(State::Stopped) => view.is_over(),
     };
     let is_of_outcome = match selector.outcome {
@@ -104,6 +104,9 @@ mod tests {
     fn jobs_are_chosen_by_how_they_ended_and_by_labels() {
         let mut selector = Selector::default();
         assert!(is_chosen(&selector, &view(None)));
+        selector.state = Some(State::Running);
+        assert!(!is_chosen(&selector, &view(None)), "it is being started");
+        selector.state = None;
         selector.outcome = Some(Outcome::Failed);
         assert!(is_chosen(&selector, &view(Some(3))));
         assert!(!is_chosen(&selector, &view(Some(0))) && !is_chosen(&selector, &view(None)));

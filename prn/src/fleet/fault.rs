@@ -1,5 +1,6 @@
 //! What goes wrong with a fleet, and what to do about it.
 
+use prn_client::ClientError;
 use prn_fleet::FleetError;
 use prn_fleet::etcd::EtcdError;
 
@@ -39,6 +40,17 @@ pub enum FleetFault {
     /// A beginning of an id is that of several jobs.
     #[error("the ids of several jobs begin with {0}")]
     Ambiguous(String),
+    /// A name is that of several jobs that are not over.
+    #[error("several jobs that are not over are called {name}: {}", ids.join(", "))]
+    SameName {
+        /// The name.
+        name: String,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// No job is called that, but a fleet is.
+    #[error("no job of the fleet is called {0}, and no id begins with it")]
+    NoJobButFleet(String),
     /// No job is called that.
     #[error("no job of the fleet is called {0}, and no id begins with it")]
     NoJob(String),
@@ -64,6 +76,17 @@ pub enum FleetFault {
         host: String,
         /// The job that it has.
         job: String,
+    },
+    /// The host that has a job does not let the client in.
+    #[error("job {job} is on host {host}, which does not let this client in: the job goes on")]
+    NotLetIn {
+        /// The job.
+        job: String,
+        /// The host.
+        host: String,
+        /// What it has said.
+        #[source]
+        source: Box<ClientError>,
     },
     /// A job that is to be signed needs a host that says what it would fill in.
     #[error("no host that fits is there to say what it would fill in, and a signed job needs one")]
@@ -98,10 +121,14 @@ impl FleetFault {
         match self {
             Self::Store(error) | Self::SubmitUnknown { source: error, .. } => exit_of_store(error),
             Self::SubmitLeft(_) | Self::HostGone { .. } | Self::NoSigningHost => exit::UNAVAILABLE,
-            Self::NoJob(_) => exit::NO_SUCH_PROCESS,
+            Self::NoJob(_) | Self::NoJobButFleet(_) => exit::NO_SUCH_PROCESS,
             Self::Setup(SetupError::NoFolder(_) | SetupError::Known(_)) => exit::USAGE,
             Self::Setup(_) => exit::ERROR,
-            Self::Ambiguous(_) | Self::NotOfFleets(_) | Self::NoWorkspace(_) => exit::USAGE,
+            Self::Ambiguous(_)
+            | Self::SameName { .. }
+            | Self::NotOfFleets(_)
+            | Self::NoWorkspace(_) => exit::USAGE,
+            Self::NotLetIn { .. } => exit::NOT_AUTHORISED,
             Self::NotRun { state: "lost", .. } => exit::LOST,
             Self::SubmittedUnsaid { source, .. }
                 if source.kind() == std::io::ErrorKind::BrokenPipe =>
@@ -132,6 +159,8 @@ impl FleetFault {
                 format!("`prn status --fleet {id}` tells, `prn stop --fleet {id}` ends it")
             }
             Self::Ambiguous(_) => "write more of the id".to_owned(),
+            Self::SameName { .. } => "name it by its id".to_owned(),
+            Self::NoJobButFleet(name) => format!("a fleet is: write --fleet={name}"),
             Self::NoJob(_) => "`prn fleet jobs` shows all that there are".to_owned(),
             Self::Waiting(id) => {
                 format!("`prn status --fleet {id}` says why; without --no-follow it is waited for")
@@ -146,6 +175,9 @@ impl FleetFault {
             Self::NotRun { id, .. } => format!("`prn status --fleet {id}` shows all of it"),
             Self::HostGone { job, .. } => format!(
                 "how the job is, is unknown until the host is back; `prn status --fleet {job}` tells, and `prn fleet hosts` shows who is there"
+            ),
+            Self::NotLetIn { job, host, .. } => format!(
+                "on {host}, `prn pin add NAME SHA256:…` lets in whose key that is (`prn keygen --show CERT` prints yours), or joining the fleet again; `prn status --fleet {job}` tells how the job is, `prn stop --fleet {job}` needs that, too"
             ),
             Self::NoSigningHost => {
                 "`prn fleet hosts` shows who is there; --on and --host say where it may run"

@@ -1,6 +1,6 @@
 //! `prn run --fleet`: submitted, followed wherever it is started, and ended as it ends.
 
-use prn_client::{OutputRequest, STOP_GRACE, StartSpec};
+use prn_client::{ClientError, OutputRequest, STOP_GRACE, StartSpec};
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -12,7 +12,6 @@ use crate::fleet::submitting::{Placing, job, submit, tidy};
 use crate::interrupts::{Interrupt, Interrupts};
 use crate::lasting::following::{Attached, Tie, followed};
 use crate::lasting::reading::{Reading, patience};
-use crate::lasting::wait::patiently;
 use crate::output;
 use crate::which::fleet::OpenFleet;
 
@@ -41,7 +40,15 @@ pub async fn run(open: &OpenFleet, spec: &StartSpec, placing: &Placing) -> Resul
             Err(failure) => return Err(failure),
         };
         let exit = follow(&placed, spec, &mut interrupts).await;
-        let exit = exit.map_err(|failure| failure.after_start(placed.process))?;
+        let exit = exit.map_err(|failure| match failure {
+            Failure::Client(source @ ClientError::NotAuthorised(_)) => FleetFault::NotLetIn {
+                job: id.clone(),
+                host: placed.host.clone(),
+                source: Box::new(source),
+            }
+            .into(),
+            failure => failure.after_start(placed.process),
+        })?;
         if exit == exit::OK || !placed.may_follow || interrupts.have_asked() {
             return Ok(exit);
         }
@@ -72,9 +79,7 @@ async fn next(
     attempts: &mut Attempts<'_>,
     interrupts: &mut Interrupts,
 ) -> Result<Next, Failure> {
-    let what =
-        || format!("waiting for a host to start job {id}; `prn status --fleet {id}` says why");
-    let mut next = std::pin::pin!(patiently(what, attempts.next()));
+    let mut next = std::pin::pin!(attempts.next());
     loop {
         tokio::select! {
             biased;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use prn_client::{Process, Selector};
-use prn_fleet::{JobView, Place, Standing, Waits, waits};
+use prn_fleet::{JobView, Place, Standing};
 use prn_proto::units::{Moment, When};
 
 use crate::exit::{self, Exit};
@@ -12,6 +12,7 @@ use crate::fleet::choosing::{is_chosen, is_of_time};
 use crate::fleet::fault::FleetFault;
 use crate::fleet::naming::resolve;
 use crate::fleet::placed::{has_run, placed};
+use crate::fleet::reasons::why_it_waits;
 use crate::output::format::{Format, FormatFlag};
 use crate::output::{self, FleetJob};
 use crate::which::fleet::OpenFleet;
@@ -94,6 +95,8 @@ fn one(job: &FleetJob, process: Option<&Process>, format: &FormatFlag) -> Result
     output::fleet_job(job, format)?;
     let is_for_people = matches!(format.output, Format::Table | Format::Wide);
     if let Some(process) = process.filter(|_| is_for_people) {
+        let host = job.host.as_deref().unwrap_or_default();
+        output::print_line(&format!("\nits process on {}:", output::escaped(host)))?;
         output::process(process, format)?;
     }
     Ok(())
@@ -110,26 +113,10 @@ async fn known(
     let mut job = FleetJob::of(&view);
     job.process.clone_from(&process);
     if let Place::Waiting(waiting) = &view.place {
-        let hosts = open.fleet.hosts().await.map_err(FleetFault::from)?;
-        (job.reason, job.why) = why(&waits(waiting, &hosts));
+        let why = why_it_waits(open, waiting).await?;
+        (job.reason, job.why) = (Some(why.reason), Some(why.text));
     }
     Ok((job, process))
-}
-
-/// Why a job waits, for programs and for people.
-fn why(waits: &Waits) -> (Option<String>, Option<String>) {
-    let (reason, why) = match waits {
-        Waits::NoHostFits => (
-            "NO_HOST_FITS",
-            "no host has its name and its labels: `prn fleet hosts` shows those that there are",
-        ),
-        Waits::ForRoom => (
-            "NO_ROOM",
-            "it waits for room on a host that fits, or for its turn",
-        ),
-        Waits::RefusedByAll { reason, why } => (reason.as_str(), why.as_str()),
-    };
-    (Some(reason.to_owned()), Some(why.to_owned()))
 }
 
 /// What the host says of the process. `None` where it does not in time, or there is none.

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::fleet::attempts::Telling;
 use crate::fleet::job_watch::JobWatch;
 use crate::fleet::placed::not_run;
+use crate::fleet::reasons::WaitTelling;
 use crate::output;
 use crate::which::fleet::OpenFleet;
 
@@ -29,13 +30,15 @@ pub struct Awaited {
 /// As [`JobWatch::next`].
 pub async fn end_of(open: &OpenFleet, id: &str) -> Result<JobView, Failure> {
     let mut watch = JobWatch::new(open, id);
-    let mut telling = Telling::default();
+    let (mut telling, mut waits) = (Telling::default(), WaitTelling::default());
+    let mut before = None;
     loop {
-        let view = watch.next().await?;
+        let view = waits.next(&mut watch, before.as_ref()).await?;
         telling.tell(&view);
         if view.is_over() || view.standing() == Standing::Gone {
             return Ok(view);
         }
+        before = Some(view);
     }
 }
 

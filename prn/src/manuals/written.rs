@@ -317,7 +317,7 @@ fn agent() -> String {
     page.section("DESCRIPTION");
     page.prose(&[
         "prn-agent lets the server of its machine run jobs of a fleet. It announces the host in etcd, claims jobs that fit, starts them on the server, and writes to etcd how they end. No byte of input or output is in etcd: clients talk to the server itself.",
-        "It is a client of the server and of etcd, without privilege, and has one certificate for both: the server pins it with the role runner, and the authority of etcd has signed it for a user of etcd, which may claim jobs and write the outcomes of its own host.",
+        "It is a client of the server and of etcd, without privilege, and has one certificate for both: the server pins it with a role that has start and list for all processes, and the authority of etcd has signed it for a user of etcd, which may claim jobs and write the outcomes of its own host.",
         "prn fleet join makes its files from an invitation and lets it in. The unit prn-agent.service is neither enabled nor started by the package. When it ends, what runs goes on: the next one finds it again.",
     ]);
     page.section("OPTIONS");

@@ -33,6 +33,8 @@ pub struct FleetJob {
     pub state: &'static str,
     /// The host that has it, or had it last.
     pub host: Option<String>,
+    /// The name of its process.
+    pub name: Option<String>,
     /// What runs.
     pub command: Vec<String>,
     /// Which attempt it is, from 1.
@@ -182,6 +184,7 @@ impl FleetJob {
             id: view.id.clone(),
             state: standing_word(view.standing()),
             host: view.host().map(str::to_owned),
+            name: request.and_then(|start| said(&start.name)),
             command: request
                 .map(|start| {
                     std::iter::once(&start.command)
@@ -274,7 +277,10 @@ pub fn fleet_jobs_text(jobs: &[FleetJob], format: &FormatFlag) -> String {
     let columns = if format.output == Format::Wide {
         JOB_COLUMNS.iter().collect()
     } else {
-        named(JOB_COLUMNS, &["id", "state", "host", "attempt", "command"])
+        named(
+            JOB_COLUMNS,
+            &["id", "name", "state", "host", "attempt", "command"],
+        )
     };
     table_text(&table(&columns, jobs), format)
 }
@@ -393,6 +399,12 @@ const JOB_COLUMNS: &[Column<FleetJob>] = &[
         header: "ID",
         cell: |job| escaped(&job.id).into(),
         order: |a, b| a.id.cmp(&b.id),
+    },
+    Column {
+        name: "name",
+        header: "NAME",
+        cell: |job| escaped(job.name.as_deref().unwrap_or_default()).into(),
+        order: |a, b| a.name.cmp(&b.name),
     },
     Column {
         name: "state",

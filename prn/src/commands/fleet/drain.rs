@@ -1,6 +1,7 @@
 //! `prn fleet drain` and `prn fleet undrain`.
 
 use clap::Args;
+use prn_fleet::KnownHost;
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -40,9 +41,16 @@ pub struct Undrain {
 pub async fn drain(args: Drain) -> Result<Exit, Failure> {
     let open = args.fleet.open()?;
     let who = own_name();
+    let all = open.fleet.hosts().await.map_err(FleetFault::from)?;
     for host in &args.hosts {
+        let is_announced = |known: &KnownHost| known.name == *host && known.host.is_some();
         let drained = open.fleet.drain(host, &who, &args.why).await;
         drained.map_err(FleetFault::from)?;
+        if !all.iter().any(is_announced) {
+            output::notice(&output::escaped(&format!(
+                "no host {host} is announced: it will be drained when it is (`prn fleet hosts` shows those that there are)"
+            )));
+        }
         output::print_line(&output::escaped(host))?;
     }
     Ok(exit::OK)
@@ -50,7 +58,12 @@ pub async fn drain(args: Drain) -> Result<Exit, Failure> {
 
 pub async fn undrain(args: Undrain) -> Result<Exit, Failure> {
     let open = args.fleet.open()?;
+    let all = open.fleet.hosts().await.map_err(FleetFault::from)?;
     for host in &args.hosts {
+        let is_drained = |known: &KnownHost| known.name == *host && known.drain.is_some();
+        if !all.iter().any(is_drained) {
+            output::notice(&output::escaped(&format!("host {host} was not drained")));
+        }
         open.fleet.undrain(host).await.map_err(FleetFault::from)?;
         output::print_line(&output::escaped(host))?;
     }

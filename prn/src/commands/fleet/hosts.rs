@@ -24,6 +24,11 @@ pub async fn hosts(args: Hosts) -> Result<Exit, Failure> {
     let open = args.fleet.open()?;
     let hosts = open.fleet.hosts().await.map_err(FleetFault::from)?;
     let shown: Vec<_> = hosts.iter().map(output::FleetHost::of).collect();
+    if hosts.is_empty() {
+        output::notice(
+            "no host is announced: `prn fleet invite HOST`, then `prn fleet join` there",
+        );
+    }
     output::fleet_hosts(&shown, &args.format)?;
     Ok(exit::OK)
 }
