@@ -590,3 +590,57 @@ fn a_fleet_is_used_on_a_terminal() {
     screen.shows("pruned=0");
     user.ok(&["stop", "--fleet", "sleeper"]);
 }
+
+#[test]
+fn a_name_is_that_of_the_live_job_and_who_is_not_let_in_is_told() {
+    let hosts = Hosts::start(1, 1, &[]);
+    let user = User::of(&hosts, "");
+    let submit = |words: &[&str]| user.ok(&[&["submit", "--name", "job", "--"], words].concat());
+    let live = submit(&["sleep", "600"]);
+    user.until(&live, "running");
+    let (stop, running) = (["stop", "--fleet", "job"], ["fleet", "jobs", "--running"]);
+    let waits = user.ok(&["submit", "--name", "job", "--host", "web9", "--", "true"]);
+    let (code, _, err) = user.told(&stop);
+    assert!(code == 2 && err.contains(&live), "{code}: {err}");
+    assert_eq!(user.ok(&[&running[..], &["-q"]].concat()), live);
+    assert_eq!(user.json(&running)["jobs"][0]["name"], "job");
+    user.ok(&["stop", "--fleet", &waits]);
+    assert_eq!(user.json(&stop)["id"], live.as_str(), "it is the older one");
+    let (_, _, err) = user.told(&["status", "--fleet", "prod"]);
+    assert!(err.contains("write --fleet=prod"), "{err}");
+
+    let eve = prn_tests::etcd::client(&hosts.cluster.authorities, "eve");
+    let path = |path: &PathBuf| path.display().to_string();
+    let (cert, key) = (path(&eve.certificate), path(&eve.key));
+    let own = ["--client-cert", &cert, "--tls-key", &key];
+    let words = [&["run", "--fleet"][..], &own, &["--", "sleep", "600"]].concat();
+    let (code, _, err) = user.told(&words);
+    let is_told = err.contains("on host web1") && err.contains("prn pin add");
+    assert!(code != 0 && is_told, "{code}: {err}");
+    assert_ne!(user.ok(&[&running[..], &["-q"]].concat()), "", "it goes on");
+}
+
+#[test]
+fn whoever_waits_is_told_what_for() {
+    let hosts = Hosts::start(1, 1, &[]);
+    let user = User::of(&hosts, "");
+    let large = user.ok(&["submit", "--memory", "1024T", "--", "true"]);
+    let file = user.folder.path().join("said");
+    let mut waiting = user.prn(&["wait", "--fleet", &large]);
+    let said = fs::File::create(&file).unwrap();
+    let mut waiting = waiting.stderr(said).spawn().unwrap();
+    let told = "waiting: no host that fits is that large: it needs 1";
+    let is_told = || fs::read_to_string(&file).unwrap().contains(told);
+    wait_within(Duration::from_secs(60), "a line", is_told);
+    user.ok(&["stop", "--fleet", &large]);
+    assert_eq!(waiting.wait().unwrap().code(), Some(125));
+    user.ok(&["fleet", "drain", "web1", "--why", "disk"]);
+    let id = user.ok(&["submit", "--", "true"]);
+    let job = user.json(&["status", "--fleet", &id]);
+    assert_eq!(job["why"], "web1 fits, but is drained: disk", "{job}");
+    let (code, _, err) = user.told(&["fleet", "drain", "web9"]);
+    assert!(code == 0 && err.contains("no host web9 is"), "{err}");
+    user.ok(&["fleet", "undrain", "web1", "web9"]);
+    let (code, _, err) = user.told(&["fleet", "undrain", "web9"]);
+    assert!(code == 0 && err.contains("was not drained"), "{err}");
+}

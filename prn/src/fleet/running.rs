@@ -41,7 +41,7 @@ pub async fn run(open: &OpenFleet, spec: &StartSpec, placing: &Placing) -> Resul
         };
         let exit = follow(&placed, spec, &mut interrupts).await;
         let exit = exit.map_err(|failure| match failure {
-            Failure::Client(source @ ClientError::NotAuthorised(_)) => FleetFault::NotLetIn {
+            Failure::Client(source) if is_not_let_in(&source) => FleetFault::NotLetIn {
                 job: id.clone(),
                 host: placed.host.clone(),
                 source: Box::new(source),
@@ -59,6 +59,18 @@ pub async fn run(open: &OpenFleet, spec: &StartSpec, placing: &Placing) -> Resul
         );
         output::notice(&output::escaped(&line));
         last = Some(exit);
+    }
+}
+
+/// Whether the server does not accept the certificate: that may be known with the first answer alone.
+fn is_not_let_in(error: &ClientError) -> bool {
+    match error {
+        ClientError::NotAuthorised(_) => true,
+        ClientError::CutOff {
+            source: Some(source),
+            ..
+        } => is_not_let_in(source),
+        _ => false,
     }
 }
 

@@ -277,12 +277,25 @@ pub fn fleet_jobs_text(jobs: &[FleetJob], format: &FormatFlag) -> String {
     let columns = if format.output == Format::Wide {
         JOB_COLUMNS.iter().collect()
     } else {
-        named(
-            JOB_COLUMNS,
-            &["id", "name", "state", "host", "attempt", "command"],
-        )
+        usual_columns(jobs)
     };
     table_text(&table(&columns, jobs), format)
+}
+
+/// A terminal is narrow: what says something of these jobs alone.
+fn usual_columns(jobs: &[FleetJob]) -> Vec<&'static Column<FleetJob>> {
+    let has_names = jobs.iter().any(|job| job.name.is_some());
+    let has_retries = jobs.iter().any(|job| job.attempts > 1);
+    let names = [
+        Some("id"),
+        has_names.then_some("name"),
+        Some("state"),
+        Some("host"),
+        has_retries.then_some("attempt"),
+        Some("command"),
+    ];
+    let names: Vec<_> = names.into_iter().flatten().collect();
+    named(JOB_COLUMNS, &names)
 }
 
 /// Prints one job, with all that people want to know of it.
