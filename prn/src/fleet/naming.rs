@@ -63,10 +63,10 @@ fn called<'a>(name: &str, jobs: &'a [JobView]) -> Called<'a> {
         let first = view.job.attempts.first();
         first.is_some_and(|start| start.name == *name)
     };
-    let found = jobs.iter().filter(is_called);
+    let mut found = jobs.iter().filter(is_called);
     let is_live = |view: &&JobView| !view.is_over() && view.standing() != Standing::Gone;
     let live: Vec<_> = found.clone().filter(is_live).map(id_of).collect();
-    match (live.as_slice(), found.last()) {
+    match (live.as_slice(), found.next_back()) {
         ([only], _) => Called::One(only),
         ([], Some(newest)) => Called::One(&newest.id),
         ([], None) => Called::None,

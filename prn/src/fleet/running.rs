@@ -40,15 +40,7 @@ pub async fn run(open: &OpenFleet, spec: &StartSpec, placing: &Placing) -> Resul
             Err(failure) => return Err(failure),
         };
         let exit = follow(&placed, spec, &mut interrupts).await;
-        let exit = exit.map_err(|failure| match failure {
-            Failure::Client(source) if is_not_let_in(&source) => FleetFault::NotLetIn {
-                job: id.clone(),
-                host: placed.host.clone(),
-                source: Box::new(source),
-            }
-            .into(),
-            failure => failure.after_start(placed.process),
-        })?;
+        let exit = exit.map_err(|failure| unfollowed(failure, &id, &placed))?;
         if exit == exit::OK || !placed.may_follow || interrupts.have_asked() {
             return Ok(exit);
         }
@@ -62,16 +54,28 @@ pub async fn run(open: &OpenFleet, spec: &StartSpec, placing: &Placing) -> Resul
     }
 }
 
+/// Why a process was not followed to its end.
+fn unfollowed(failure: Failure, job: &str, placed: &Placed) -> Failure {
+    let Failure::Client(source) = failure else {
+        return failure.after_start(placed.process);
+    };
+    if !is_not_let_in(&source) {
+        return Failure::Client(source).after_start(placed.process);
+    }
+    let fault = FleetFault::NotLetIn {
+        job: job.to_owned(),
+        host: placed.host.clone(),
+        source: Box::new(source),
+    };
+    fault.into()
+}
+
 /// Whether the server does not accept the certificate: that may be known with the first answer alone.
 fn is_not_let_in(error: &ClientError) -> bool {
-    match error {
-        ClientError::NotAuthorised(_) => true,
-        ClientError::CutOff {
-            source: Some(source),
-            ..
-        } => is_not_let_in(source),
-        _ => false,
+    if let ClientError::CutOff { source, .. } = error {
+        return source.as_deref().is_some_and(is_not_let_in);
     }
+    matches!(error, ClientError::NotAuthorised(_))
 }
 
 /// What follows.
