@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_live_job_of_a_name_comes_before_those_that_are_over() {
-        let ended = Some(v1::outcome::State::Ended);
+        let ended = Some(v1::outcome::State::Withdrawn);
         let mut jobs = vec![job("1", "web", ended), job("2", "db", None)];
         assert_eq!(called("none", &jobs), Called::None);
         assert_eq!(called("web", &jobs), Called::One("1"));
