@@ -60,6 +60,24 @@ impl Signed {
 
     /// What anna signs for this audience, as one of the hosts would start it.
     fn start(&self, argv: &[&str], audience: &str) -> StartRequest {
+        let signed = self.hosts.runtime.block_on(async {
+            let client = self.connect().await;
+            client.sign(&spec(argv)).await.unwrap()
+        });
+        self.for_audience(signed.request().clone(), audience)
+    }
+
+    /// What she signs for the first host's server as it runs now.
+    fn start_for_run(&self, argv: &[&str]) -> StartRequest {
+        let signed = self.hosts.runtime.block_on(async {
+            let client = self.connect().await;
+            client.sign_for_later(&spec(argv)).await.unwrap()
+        });
+        signed.request().clone()
+    }
+
+    /// Her connection to the first host.
+    async fn connect(&self) -> Client {
         let host = &self.hosts.hosts[0];
         let own = CertificateSource::File(self.anna.certificate.clone());
         let server = CertificateSource::File(host.server.identity.certificate.clone());
@@ -69,13 +87,8 @@ impl Signed {
         };
         let key = KeySource::File(self.anna.key.clone());
         let credentials = Credentials::find(&own, &key, &server).unwrap();
-        let signed = self.hosts.runtime.block_on(async {
-            let client = Client::connect(&host.server.address, &credentials).await;
-            let mut spec = StartSpec::new(argv.iter().copied());
-            spec.best_effort_limits = true;
-            client.unwrap().sign(&spec).await.unwrap()
-        });
-        self.for_audience(signed.request().clone(), audience)
+        let client = Client::connect(&host.server.address, &credentials).await;
+        client.unwrap()
     }
 
     /// The same start, signed for another audience from now on.
@@ -126,6 +139,13 @@ impl Signed {
         }
         view.outcome().unwrap().reason.clone()
     }
+}
+
+/// What is started by this command line.
+fn spec(argv: &[&str]) -> StartSpec {
+    let mut spec = StartSpec::new(argv.iter().copied());
+    spec.best_effort_limits = true;
+    spec
 }
 
 /// So many bytes of hexadecimal digits.
@@ -235,6 +255,33 @@ fn what_is_signed_for_the_fleet_starts_once_on_each_host_whatever_the_store_says
     let ended = |view: &JobView| view.standing() == Standing::Ended;
     signed.hosts.until(&id, "the end there", ended);
     assert_eq!(times_started(&signed.hosts.hosts[1], &id), 1);
+}
+
+#[test]
+fn what_is_signed_for_one_server_starts_there_once_and_nowhere_else_whatever_the_store_says() {
+    let mut signed = Signed::new();
+    let start = signed.start_for_run(&["echo", "started"]);
+    let id = signed.submit(start.clone(), "web1");
+    assert_eq!(signed.over(&id).standing(), Standing::Ended);
+    assert_eq!(times_started(&signed.hosts.hosts[0], &id), 1);
+    // The store's owner has it on the other host, bound to it and free.
+    write(&signed, &id, &start, "web2");
+    let has_said = |view: &JobView| view.standing() == Standing::NeedsSigning;
+    let view = signed.hosts.until(&id, "the other host's no", has_said);
+    let reason = &view.outcome().unwrap().reason;
+    assert_eq!(reason, "SIGNATURE_OTHER_AUDIENCE", "{view:?}");
+    write(&signed, &id, &start, "");
+    let is_over = |view: &JobView| view.is_over() && !has_said(view);
+    signed.hosts.until(&id, "its end", is_over);
+    assert_eq!(times_started(&signed.hosts.hosts[1], &id), 0);
+    // What waits while that server begins anew is to be signed anew.
+    let waits = signed.start_for_run(&["echo", "started"]);
+    let host = &mut signed.hosts.hosts[0];
+    host.end_agent(nix::sys::signal::Signal::SIGTERM);
+    host.server.kill_and_start_again();
+    let id = signed.submit(waits, "web1");
+    signed.hosts.hosts[0].run_agent();
+    assert_eq!(signed.over(&id).standing(), Standing::NeedsSigning);
 }
 
 #[test]

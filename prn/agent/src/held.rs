@@ -247,6 +247,10 @@ impl Held<'_> {
                     Meaning::Refused if self.claimed.job.host.is_empty() => {
                         Found::GivenBack(of(State::Refused))
                     }
+                    // It was signed for the run before this one, as far as anybody knows.
+                    Meaning::Refused if error.reason == reason::SIGNATURE_OTHER_AUDIENCE => {
+                        Found::Outcome(of(State::NeedsSigning))
+                    }
                     Meaning::Refused => Found::Outcome(of(State::Refused)),
                 }
             }

@@ -16,9 +16,9 @@ use crate::mint::mint_id;
 use crate::start::{StartSpec, Started};
 use crate::wire::from_wire_duration;
 
-/// The longest time that a signature for a fleet counts, whatever a server says: the longest that one lets
+/// The longest time that a signature for what waits counts, whatever a server says: the longest that one lets
 /// it (signed-start-window).
-const FLEET_WINDOW_MAX: Duration = Duration::from_secs(86_400);
+const LATER_MAX: Duration = Duration::from_secs(86_400);
 
 /// For how long a signature counts, if the server allows that much.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -82,18 +82,38 @@ impl Client {
         spec: &StartSpec,
         fleet: &str,
     ) -> Result<SignedStart, ClientError> {
-        let mut foretold = self.foretold(spec).await?;
+        let foretold = self.foretold(spec).await?;
+        self.signed_for_later(foretold, fleet.to_owned()).await
+    }
+
+    /// The same for this run of this server alone: it is started here once, and nowhere else, whatever
+    /// whoever keeps it until then says.
+    ///
+    /// # Errors
+    /// As [`Client::sign`].
+    pub async fn sign_for_later(&self, spec: &StartSpec) -> Result<SignedStart, ClientError> {
+        let foretold = self.foretold(spec).await?;
+        self.check_audience(&foretold.run_audience)?;
+        let audience = foretold.run_audience.clone();
+        self.signed_for_later(foretold, audience).await
+    }
+
+    async fn signed_for_later(
+        &self,
+        mut foretold: Foretold,
+        audience: String,
+    ) -> Result<SignedStart, ClientError> {
         // Before anything is filled in: else what the server says would be compared with itself.
         digest(&foretold.request, &foretold.startable).map_err(ClientError::NotSigned)?;
         fill_in(&mut foretold.request, &foretold.startable);
-        let window = foretold.window.min(FLEET_WINDOW_MAX);
+        let window = foretold.window.min(LATER_MAX);
         let begin = now().saturating_sub(SKEW.min(window / 2));
         // What begins before the server did is refused.
         let started = self.server().await?.started_at;
         let started = started.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let begun = started.unwrap_or_default().saturating_add(START_TIME);
         let begin = begin.max(begun).min(now());
-        self.signed(foretold, fleet.to_owned(), begin, window)
+        self.signed(foretold, audience, begin, window)
     }
 
     /// What the server would start, if it would.

@@ -184,7 +184,7 @@ impl Folder {
         Ok(path)
     }
 
-    /// Writes a file that all may read, and that is not there yet.
+    /// Writes a file that is not there yet, with these rights.
     ///
     /// # Errors
     /// [`SetupError`].

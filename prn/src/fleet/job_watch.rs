@@ -45,7 +45,8 @@ impl<'a> JobWatch<'a> {
     }
 
     /// The job as it is now at first, and then whenever it has changed. Where etcd does not answer that
-    /// is said once, and it is asked again for as long as anybody waits. Cancel safe.
+    /// is said once, and it is asked again for as long as anybody waits. A call that is given up half-way may lose a
+    /// change.
     ///
     /// # Errors
     /// There is no such job, or not any more; etcd refuses it.

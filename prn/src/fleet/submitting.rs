@@ -138,7 +138,8 @@ pub async fn job(
     })
 }
 
-/// All attempts, signed for the fleet. One host that fits is asked what it fills in.
+/// All attempts, signed for the fleet, or for the run of the server of the one host that is named. A host
+/// that fits is asked what it fills in.
 async fn signed(
     open: &OpenFleet,
     specs: &[StartSpec],
@@ -147,7 +148,10 @@ async fn signed(
     let client = fitting(open, placing).await?;
     let mut all = Vec::new();
     for spec in specs {
-        let signed = client.sign_for_fleet(spec, &open.name).await?;
+        let signed = match placing.host {
+            None => client.sign_for_fleet(spec, &open.name).await?,
+            Some(_) => client.sign_for_later(spec).await?,
+        };
         all.push(signed.request().clone());
     }
     Ok(all)
