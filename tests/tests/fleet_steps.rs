@@ -94,6 +94,8 @@ fn killed_between_start_and_the_word_that_it_runs_it_is_found_running() {
     let mut hosts = linked();
     let id = claimed(&hosts);
     let host = &mut hosts.hosts[0];
+    // The claim is seen in etcd before its agent is told that it has it.
+    std::thread::sleep(Duration::from_secs(2));
     host.store(|link| link.hold(true));
     hold_server(host, false);
     wait_for("the start", || has(host, &id));

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use prn_tests::proxy::Proxy;
 use prn_tests::screen::Screen;
 use prn_tests::server::Server;
+use prn_tests::wait_for;
 
 /// A shell there. Its prompt is not to be found in this line.
 const BASH: &str = "$PRN run -it --env 'PS1=f''ar> ' -- bash --norc --noprofile";
@@ -166,7 +167,10 @@ fn n7_the_local_terminal_is_as_it_was_however_a_session_ends() {
         screen.keys(&["C-c"]);
     }
     begin();
-    kill(Pid::from_raw(server.frontend()), Signal::SIGKILL).unwrap();
+    let first = server.frontend();
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    // What is typed before that may be lost, and is told to be.
+    wait_for("another frontend", || server.frontend() != first);
     screen.line("exit");
     restored("a killed frontend");
     screen.line(&format!(
