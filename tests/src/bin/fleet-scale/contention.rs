@@ -1,4 +1,4 @@
-//! How often hosts of a real etcd claim what another has claimed: what the simulation is checked with.
+//! How often hosts of a real etcd claim what another has claimed: this checks the simulation.
 //!
 //! A host here is the part of an agent that watches and claims, with the store library's own watch
 //! and transactions. Nothing is started.
@@ -40,7 +40,8 @@ pub struct Contention {
     pub told: Duration,
 }
 
-/// Hosts, each with a connection of its own, and jobs at an even pace. `claims`: the hosts claim them.
+/// Hosts, each with a connection of its own, and jobs at an even pace. `claims`: the hosts claim
+/// them.
 pub async fn measure(
     fleet_of: impl Fn() -> anyhow::Result<Fleet>,
     first: u64,

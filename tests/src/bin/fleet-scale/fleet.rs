@@ -1,5 +1,5 @@
-//! The fleet: jobs that are submitted, told to the hosts that watch them, claimed by one of those, and
-//! run, each step a transaction as the agent does it.
+//! The fleet: jobs that are submitted, told to the hosts that watch them, claimed by one of those,
+//! and run, each step a transaction as the agent does it.
 //!
 //! Each host could take each job, which is the worst: labels make it fewer.
 
@@ -32,7 +32,7 @@ pub struct Plan {
     pub jobs: u64,
     pub seconds: u64,
     pub spread: Spread,
-    /// An agent that has lost asks for the job again, if its watch has not yet said that it is gone.
+    /// An agent that has lost asks for the job again, if its watch has not said that it is gone.
     pub asks_again: bool,
     pub seed: u64,
 }

@@ -1,5 +1,5 @@
-//! What the simulation begins with: figures that were recorded, each with where it is from, and what
-//! is asked of the fleet.
+//! What the simulation begins with: figures that were recorded, each with where it is from, and
+//! what is asked of the fleet.
 
 /// A microsecond is the simulation's unit of time.
 pub const SECOND: u64 = 1_000_000;
@@ -82,6 +82,6 @@ pub const CHECK_SECONDS: u64 = 10;
 /// Claims that were lost then, for each hundred jobs: `fleet-scale --measure`.
 pub const CHECK_LOST: u64 = 2_188;
 
-/// Bytes of etcd's file for each byte of keys and values that is written, and for each transaction that
-/// submits a job: 689 bytes for 510, measured.
+/// Hundredths of a byte of etcd's file for each byte of keys and values that is written. A job that
+/// is submitted: 689 bytes for 510, measured.
 pub const FILE_PERCENT: u64 = 135;

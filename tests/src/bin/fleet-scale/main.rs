@@ -1,5 +1,5 @@
-//! A fleet of 10,000 hosts on paper: what its etcd would have to do, simulated from figures that were
-//! measured. The document: docs/fleet-scale.md.
+//! A fleet of 10,000 hosts on paper: what its etcd would have to do, simulated from figures that
+//! were measured. The document: docs/fleet-scale.md.
 //!
 //! ```text
 //! fleet-scale --tables     the document's tables, the same each time

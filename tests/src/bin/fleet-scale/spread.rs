@@ -9,8 +9,8 @@ use crate::inputs::MILLISECOND;
 pub enum Spread {
     /// Each time equally likely: as `delay()` of the agent does it.
     Even(u64),
-    /// Each bit of time is as much more likely than the one before, 2^13 times over all: of few hosts
-    /// and of ten thousand, about one asks first.
+    /// Each bit of time is as much more likely than the one before, 2^13 times over all: of few
+    /// hosts and of ten thousand, about one asks first.
     Growing(u64),
 }
 
@@ -32,8 +32,8 @@ impl Spread {
     }
 }
 
-/// The logarithm, base 2, of a number from 1 to 2^13, in 65536ths. In integers, so that it is the same
-/// on each machine.
+/// The logarithm, base 2, of a number from 1 to 2^13, in 65536ths. In integers, so that it is the
+/// same on each machine.
 fn growing(random: &mut Random) -> u64 {
     let number = (1 << 32) + random.below(((1 << DOUBLINGS) - 1) << 32);
     let whole = u64::from(number.ilog2());

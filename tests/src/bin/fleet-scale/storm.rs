@@ -1,5 +1,5 @@
-//! All agents connect anew at once: what comes after etcd's members were restarted, or their network
-//! was away.
+//! All agents connect anew at once: what comes after etcd's members were restarted, or their
+//! network was away.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
