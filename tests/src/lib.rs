@@ -15,6 +15,7 @@ pub mod client;
 pub mod etcd;
 pub mod fleet;
 pub mod fleet_load;
+pub mod fleet_user;
 pub mod hostile;
 pub mod hostile_frontend;
 pub mod http2;
