@@ -1,6 +1,7 @@
 //! Whom a fleet's users believe, and what of a job nobody can change: real servers with agents, and a
 //! real etcd.
 
+use std::fs;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -8,7 +9,7 @@ use prn_fleet::etcd::Txn;
 use prn_tests::agents::{Hosts, Plan};
 use prn_tests::authority::Authorities;
 use prn_tests::fleet_user::User;
-use prn_tests::wait_within;
+use prn_tests::{wait_for, wait_within};
 use prost::Message;
 use serde_json::Value;
 
@@ -149,4 +150,37 @@ fn a_job_whose_signature_has_ended_is_signed_anew_by_the_same_line() {
     assert_eq!(user.ok(&job), id);
     let (code, _, err) = user.told(&["wait", "--fleet", id]);
     assert_eq!(code, 7, "{err}");
+}
+
+/// Whoever writes the store keeps nobody from the rest of it.
+#[test]
+fn what_is_malformed_is_told_and_hides_nothing_else() {
+    let hosts = Hosts::start(1, 1, &[]);
+    let user = User::of(&hosts, "");
+    // It ends within a field.
+    let put = |key: &str| {
+        let put = Txn::new().put(key, vec![0x0a, 0xff]);
+        let written = hosts.runtime.block_on(hosts.fleet.etcd().commit(&put));
+        assert!(written.is_ok(), "{written:?}");
+    };
+    let keys = hosts.fleet.keys();
+    put(&keys.job("x"));
+    let (code, out, err) = user.told(&["fleet", "jobs", "-q"]);
+    assert_eq!((code, out.as_str()), (0, ""), "{err}");
+    assert!(err.contains("jobs/x\" in etcd is not what prn"), "{err}");
+    let said = |name: &str| user.folder.path().join(name);
+    let file = |name: &str| fs::File::create(said(name)).unwrap();
+    let mut events = user.prn(&["events", "--fleet", "-o", "jsonl"]);
+    let events = events.stdout(file("out")).stderr(file("err"));
+    let mut events = events.spawn().unwrap();
+    let has = |name: &str, what: &str| fs::read_to_string(said(name)).unwrap().contains(what);
+    wait_for("a change", || {
+        put(&keys.host("web8"));
+        put(&keys.waiting("z"));
+        has("err", "hosts/web8") && has("err", "queue/z")
+    });
+    let id = user.ok(&["submit", "--", "true"]);
+    wait_for("an end", || has("out", &id) && has("out", "\"ended\""));
+    events.kill().unwrap();
+    events.wait().unwrap();
 }

@@ -62,7 +62,7 @@ impl Fleet {
     }
 
     /// The message of a value, for those who read many: one that is malformed stops none of the others.
-    pub(crate) fn known<T: Message + Default>(&self, item: &KeyValue) -> Option<Record<T>> {
+    pub fn known<T: Message + Default>(&self, item: &KeyValue) -> Option<Record<T>> {
         let known = record(item).ok();
         if known.is_none() {
             self.pass_over(&item.key);

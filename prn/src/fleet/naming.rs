@@ -30,7 +30,7 @@ pub async fn resolve(open: &OpenFleet, reference: &Reference) -> Result<String, 
             (None, _) => {}
         }
     }
-    let jobs = open.fleet.jobs().await.map_err(FleetFault::from)?;
+    let jobs = open.jobs().await?;
     match called(word, &jobs) {
         Called::One(id) => Ok(id.to_owned()),
         Called::Several(ids) => {

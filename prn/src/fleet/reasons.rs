@@ -6,7 +6,6 @@ use prn_fleet::{Hindrance, JobView, Place, Unready, hindrance, v1};
 use prn_proto::units::show_size;
 
 use crate::failure::Failure;
-use crate::fleet::fault::FleetFault;
 use crate::fleet::job_watch::JobWatch;
 use crate::output;
 use crate::which::fleet::OpenFleet;
@@ -32,7 +31,7 @@ pub struct Why {
 /// # Errors
 /// etcd does not say which hosts there are.
 pub async fn why_it_waits(open: &OpenFleet, waiting: &v1::Waiting) -> Result<Why, Failure> {
-    let hosts = open.fleet.hosts().await.map_err(FleetFault::from)?;
+    let hosts = open.hosts().await?;
     Ok(why(&hindrance(waiting, &hosts), waiting))
 }
 

@@ -40,7 +40,7 @@ pub struct Listed {
 
 /// Lists the jobs of a fleet, in the order in which they were submitted.
 pub async fn list(open: &OpenFleet, which: &Listed, format: &FormatFlag) -> Result<Exit, Failure> {
-    let all = open.fleet.jobs().await.map_err(FleetFault::from)?;
+    let all = open.jobs().await?;
     let (since, until) = (which.since.and_then(instant), which.until.and_then(instant));
     let is_meant = |view: &&JobView| {
         is_chosen(&which.selector, view)

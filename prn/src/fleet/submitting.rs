@@ -177,7 +177,7 @@ async fn fitting(open: &OpenFleet, placing: &Placing) -> Result<Client, Failure>
 /// etcd does not say which there are; none can be talked to.
 pub async fn fitting_hosts(open: &OpenFleet, placing: &Placing) -> Result<Vec<Remote>, Failure> {
     let waiting = placing.waiting();
-    let hosts = open.fleet.hosts().await.map_err(FleetFault::from)?;
+    let hosts = open.hosts().await?;
     let (mut remotes, mut failed) = (Vec::new(), Vec::new());
     for KnownHost { name, host, drain } in hosts {
         let Some(host) = host.filter(|_| drain.is_none()) else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use prn_fleet::etcd::{KeyValue, Told, WatchRange, Watcher};
-use prn_fleet::{FleetError, JobView, record, v1};
+use prn_fleet::{Fleet, JobView, v1};
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -35,7 +35,7 @@ pub struct Extent {
 /// Tells of jobs and hosts until nobody reads it any more.
 pub async fn tell(open: &OpenFleet, extent: Extent, format: &Format) -> Result<Exit, Failure> {
     if extent.existing {
-        let jobs = open.fleet.jobs().await.map_err(FleetFault::from)?;
+        let jobs = open.jobs().await?;
         for view in &jobs {
             print(&of_view(view), format)?;
         }
@@ -66,9 +66,10 @@ pub async fn tell(open: &OpenFleet, extent: Extent, format: &Format) -> Result<E
         match told {
             Ok(told) => {
                 is_said = false;
-                for change in seen.changes(told).map_err(FleetFault::from)? {
+                for change in seen.changes(&open.fleet, told) {
                     print(&change, format)?;
                 }
+                open.tell_malformed();
             }
             Err(error) if error.is_transient() => {
                 if !is_said {
@@ -110,7 +111,7 @@ struct Seen {
 
 impl Seen {
     /// The changes in what is told: of what is there in the beginning, none.
-    fn changes(&mut self, told: Told) -> Result<Vec<FleetChange>, FleetError> {
+    fn changes(&mut self, fleet: &Fleet, told: Told) -> Vec<FleetChange> {
         let mut changes = Vec::new();
         match told {
             Told::Snapshot {
@@ -120,14 +121,14 @@ impl Seen {
             } => {
                 let since = self.revisions.get(range).copied().flatten();
                 for item in &items {
-                    let change = self.change(range, item)?;
+                    let change = self.change(fleet, range, item);
                     let is_new = since.is_some_and(|since| item.mod_revision > since);
                     changes.extend(change.filter(|_| is_new));
                 }
                 self.saw(range, revision);
             }
             Told::Put { range, item } => {
-                changes.extend(self.change(range, &item)?);
+                changes.extend(self.change(fleet, range, &item));
                 self.saw(range, item.mod_revision);
             }
             Told::Deleted {
@@ -142,7 +143,7 @@ impl Seen {
                 self.saw(range, revision);
             }
         }
-        Ok(changes)
+        changes
     }
 
     fn saw(&mut self, range: usize, revision: i64) {
@@ -151,32 +152,31 @@ impl Seen {
         }
     }
 
-    fn change(&mut self, range: usize, item: &KeyValue) -> Result<Option<FleetChange>, FleetError> {
+    /// What is malformed is passed over: [`Fleet::malformed`].
+    fn change(&mut self, fleet: &Fleet, range: usize, item: &KeyValue) -> Option<FleetChange> {
         let name = last(&item.key);
-        let change = match RANGES.get(range) {
-            Some(Range::Queue) => {
-                let waiting = record::<v1::Waiting>(item)?.value;
+        match RANGES.get(range)? {
+            Range::Queue => {
+                let waiting = fleet.known::<v1::Waiting>(item)?.value;
                 Some(of_waiting(name, &waiting))
             }
-            Some(Range::Claims) => {
-                let claim = record::<v1::Claim>(item)?.value;
+            Range::Claims => {
+                let claim = fleet.known::<v1::Claim>(item)?.value;
                 Some(of_claim(name, &claim))
             }
-            Some(Range::Outcomes) => {
-                let outcome = record::<v1::Outcome>(item)?.value;
+            Range::Outcomes => {
+                let outcome = fleet.known::<v1::Outcome>(item)?.value;
                 let host = item.key.rsplit('/').nth(1);
                 let is_said = outcome.state() != v1::outcome::State::Starting;
                 is_said.then(|| FleetChange::of_outcome(name, host, &outcome))
             }
-            Some(Range::Hosts) => {
-                let host = record::<v1::Host>(item)?.value;
+            Range::Hosts => {
+                let host = fleet.known::<v1::Host>(item)?.value;
                 let state = output::state_of_host(host.state());
                 let before = self.hosts.insert(name.to_owned(), state);
                 (before != Some(state)).then(|| FleetChange::of_host(name, state))
             }
-            None => None,
-        };
-        Ok(change)
+        }
     }
 }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 use clap::Args;
 use prn_client::credentials::{CertificateSource, Credentials, KeySource, ServerSource};
 use prn_fleet::etcd::{Etcd, EtcdSettings};
-use prn_fleet::{Fleet, v1};
+use prn_fleet::{Fleet, JobView, KnownHost, v1};
 
 use crate::context::config::{self, Config, Place, Texts};
 use crate::context::error::ContextError;
 use crate::context::settings::own_keygen;
 use crate::failure::Failure;
 use crate::fleet::fault::FleetFault;
+use crate::output;
 use crate::which::connection::{CallTimeout, Connection, Remote};
 
 /// The variable that names a fleet, for a flag that does not.
@@ -79,6 +80,37 @@ impl OfFleet {
     /// The configuration does not have it, or not all of it; a certificate or the key is refused.
     pub fn open(&self) -> Result<OpenFleet, Failure> {
         open(self.fleet.as_ref(), &Connection::default())
+    }
+}
+
+impl OpenFleet {
+    /// All jobs. What is malformed is left out, and said.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub async fn jobs(&self) -> Result<Vec<JobView>, FleetFault> {
+        let jobs = self.fleet.jobs().await?;
+        self.tell_malformed();
+        Ok(jobs)
+    }
+
+    /// All hosts, likewise.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub async fn hosts(&self) -> Result<Vec<KnownHost>, FleetFault> {
+        let hosts = self.fleet.hosts().await?;
+        self.tell_malformed();
+        Ok(hosts)
+    }
+
+    /// Tells of what in etcd is malformed, once of each.
+    pub fn tell_malformed(&self) {
+        for key in self.fleet.malformed() {
+            output::notice(&format!(
+                "{key:?} in etcd is not what prn writes there, and is left out: find out who has written it, and `etcdctl del` it"
+            ));
+        }
     }
 }
 

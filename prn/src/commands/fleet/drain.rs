@@ -41,7 +41,7 @@ pub struct Undrain {
 pub async fn drain(args: Drain) -> Result<Exit, Failure> {
     let open = args.fleet.open()?;
     let who = own_name();
-    let all = open.fleet.hosts().await.map_err(FleetFault::from)?;
+    let all = open.hosts().await?;
     for host in &args.hosts {
         let is_announced = |known: &KnownHost| known.name == *host && known.host.is_some();
         let drained = open.fleet.drain(host, &who, &args.why).await;
@@ -58,7 +58,7 @@ pub async fn drain(args: Drain) -> Result<Exit, Failure> {
 
 pub async fn undrain(args: Undrain) -> Result<Exit, Failure> {
     let open = args.fleet.open()?;
-    let all = open.fleet.hosts().await.map_err(FleetFault::from)?;
+    let all = open.hosts().await?;
     for host in &args.hosts {
         let is_drained = |known: &KnownHost| known.name == *host && known.drain.is_some();
         if !all.iter().any(is_drained) {

@@ -4,7 +4,6 @@ use clap::Args;
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::fleet::fault::FleetFault;
 use crate::output;
 use crate::output::format::FormatFlag;
 use crate::which::fleet::OfFleet;
@@ -22,7 +21,7 @@ pub struct Hosts {
 
 pub async fn hosts(args: Hosts) -> Result<Exit, Failure> {
     let open = args.fleet.open()?;
-    let hosts = open.fleet.hosts().await.map_err(FleetFault::from)?;
+    let hosts = open.hosts().await?;
     let shown: Vec<_> = hosts.iter().map(output::FleetHost::of).collect();
     if hosts.is_empty() {
         output::notice(

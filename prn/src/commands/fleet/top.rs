@@ -9,7 +9,6 @@ use prn_proto::units::Time;
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::fleet::fault::FleetFault;
 use crate::output::format::FormatFlag;
 use crate::output::{self, FleetHost, FleetJob, Screen};
 use crate::which::fleet::{OfFleet, OpenFleet};
@@ -63,9 +62,9 @@ pub async fn top(args: Top) -> Result<Exit, Failure> {
 
 /// All of it as text.
 async fn look(open: &OpenFleet) -> Result<String, Failure> {
-    let hosts = open.fleet.hosts().await.map_err(FleetFault::from)?;
+    let hosts = open.hosts().await?;
     let hosts: Vec<_> = hosts.iter().map(FleetHost::of).collect();
-    let views = open.fleet.jobs().await.map_err(FleetFault::from)?;
+    let views = open.jobs().await?;
     let lasting = views.iter().rev().filter(|view| !view.is_over());
     let jobs: Vec<_> = lasting.take(JOBS).map(FleetJob::of).collect();
     let format = FormatFlag::table();
