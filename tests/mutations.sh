@@ -106,6 +106,8 @@ steps=(
     'start: arguments are bounded|supervisor/src/admission.rs|s/ARGUMENTS_MAX: usize = 16 << 20/ARGUMENTS_MAX: usize = 16 << 30/|prn-supervisor|process_faults'
     'output: a closed stream is kept|supervisor/src/reading.rs|s/\(Stopped::Failed\(_\), _\) => \(Again::Never/(Stopped::Failed(_) | Stopped::Closed, _) => (Again::Never/|prn-supervisor|process_faults'
     'output: a follower is waited for|supervisor/src/process.rs|s/\(Some\(Follower::Awaited \{ \.\. \} \| Follower::Present\), _\) => taken/(Some(Follower::Awaited { .. } | Follower::Present), _) => u64::MAX/|prn-supervisor|followers'
+    'prn: what may be asked twice is|prn/client/src/client.rs|s/self\.route\.as_ref\(\)\.filter\(\|_\| self\.asks_twice\)/self.route.as_ref().filter(|_| false)/|prn|connection_loss'
+    'prn: a handshake that is cut off is made again|prn/client/src/client.rs|s/ if broken\.is_transient\(\) => \{/ if broken.is_transient() && false => {/|prn|connection_loss'
     'TLS: signature of the handshake|proto/src/tls/peers.rs|s/    verify_tls13_signature\(message, certificate, signature, kinds\.algorithms\(\)\)/    let _ = (message, certificate, signature, kinds, verify_tls13_signature); Ok(HandshakeSignatureValid::assertion())/|prn prn-api-frontend|authentication'
 )
 

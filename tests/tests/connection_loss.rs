@@ -3,6 +3,8 @@
 
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,52 @@ fn check(mut from: impl Read + Send + 'static, stderr: bool) -> JoinHandle<Check
         }
         checker
     })
+}
+
+/// Wherever a connection is cut, in its handshake as well.
+#[test]
+fn what_may_be_asked_twice_is_where_its_connection_is_lost_before_the_answer() {
+    const STEP: usize = 149;
+    let server = Server::start();
+    let next = Arc::new(AtomicU64::new(0));
+    let planned = Arc::clone(&next);
+    // The next connection alone: the one after it is left in peace.
+    let proxy = Proxy::start(&server.address, move || {
+        let after = planned.swap(0, Ordering::SeqCst);
+        (after > 0).then_some(Cut { after, reset: true })
+    });
+    let id = server.start_process(&[], &["sleep", "1000"]);
+    let mut calls = vec![
+        vec!["list"],
+        vec!["version"],
+        vec!["can-i"],
+        vec!["inspect"],
+        vec!["stop"],
+    ];
+    calls[3].push(&id);
+    calls[4].push(&id);
+    for call in calls {
+        let before = proxy.sent();
+        let whole = through(&proxy, &server, &call).output().unwrap();
+        assert!(
+            whole.status.success(),
+            "{}",
+            String::from_utf8_lossy(&whole.stderr)
+        );
+        let answer = proxy.sent() - before;
+        assert!(answer > 500, "{answer} bytes for {call:?}");
+        for after in (1..answer).step_by(STEP) {
+            next.store(after, Ordering::SeqCst);
+            let output = through(&proxy, &server, &call).output().unwrap();
+            assert!(
+                output.status.success(),
+                "{call:?}, cut after {after} bytes: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            assert_eq!(next.load(Ordering::SeqCst), 0);
+        }
+    }
+    assert!(proxy.cuts() > 20, "{} cuts", proxy.cuts());
 }
 
 #[test]

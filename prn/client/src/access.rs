@@ -260,11 +260,13 @@ impl Client {
                 ..of(Verb::Start)
             },
         };
-        let mut service = self.service.clone();
         let response = self
-            .answered(self.call_timeout, service.check_access(request))
-            .await?
-            .into_inner();
+            .repeatable(
+                self.call_timeout,
+                request,
+                |mut service, request| async move { service.check_access(request).await },
+            )
+            .await?;
         response.try_into()
     }
 }

@@ -12,8 +12,10 @@ use prn_proto::reason;
 use prn_proto::tls::{self, Server, Signer};
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
-use tonic::Status;
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
 use tonic::transport::Channel;
+use tonic::{Response, Status};
 use tower::ServiceExt;
 
 use crate::choices::StopSignal;
@@ -41,14 +43,27 @@ const RESPONSE_MAX: usize = 16 * 1024 * 1024;
 /// One connection to one server. Cheap to clone; the clones share it.
 ///
 /// It is made once: after [`ClientError::Lost`] every further call fails, and the caller connects
-/// again.
+/// again. A handshake that is cut off is made once more, as nothing was sent yet: a server that is
+/// reloaded ends the connections that it has. For calls see [`Client::asking_twice`].
 #[derive(Debug, Clone)]
 pub struct Client {
-    pub(crate) service: ProcessRunnerServiceClient<Channel>,
+    pub(crate) service: Service,
+    route: Option<Arc<Route>>,
+    asks_twice: bool,
     channel: Channel,
     pub(crate) health: Arc<Health>,
     pub(crate) call_timeout: Duration,
     pub(crate) signing: Arc<Signing>,
+}
+
+pub(crate) type Service = ProcessRunnerServiceClient<Channel>;
+
+/// How the server is reached.
+#[derive(Debug)]
+struct Route {
+    address: String,
+    config: ClientConfig,
+    limit: Duration,
 }
 
 impl Client {
@@ -73,29 +88,35 @@ impl Client {
         limit: Duration,
     ) -> Result<Self, ClientError> {
         let server = Server::clone(&credentials.server);
-        let config = tls::client_config_of(&credentials.pair, server)?;
+        let route = Route {
+            address: address.to_owned(),
+            config: tls::client_config_of(&credentials.pair, server)?,
+            limit,
+        };
         let health = Arc::new(Health::default());
-        let signer = Signer::of(&credentials.pair);
-        let (channel, server) =
-            tokio::time::timeout(limit, transport::connect(address, config, &health))
-                .await
-                .map_err(|_| ClientError::Timeout {
-                    address: address.to_owned(),
-                    after: limit,
-                })??;
+        let (channel, server) = match route.connect(&health).await {
+            // Nothing was sent yet.
+            Err(broken @ ClientError::Handshake { .. }) if broken.is_transient() => {
+                route.connect(&health).await?
+            }
+            connected => connected?,
+        };
         let signing = Signing {
-            signer,
+            signer: Signer::of(&credentials.pair),
             server,
             signs_all: credentials.signs_all,
         };
-        Ok(Self::on(channel, health, signing))
+        Ok(Self {
+            route: Some(Arc::new(route)),
+            ..Self::on(channel, health, signing)
+        })
     }
 
     pub(crate) fn on(channel: Channel, health: Arc<Health>, signing: Signing) -> Self {
-        let service = ProcessRunnerServiceClient::new(channel.clone())
-            .max_decoding_message_size(RESPONSE_MAX);
         Self {
-            service,
+            service: service(channel.clone()),
+            route: None,
+            asks_twice: false,
             channel,
             health,
             call_timeout: CALL_TIMEOUT,
@@ -108,6 +129,18 @@ impl Client {
     pub fn with_call_timeout(self, call_timeout: Duration) -> Self {
         Self {
             call_timeout,
+            ..self
+        }
+    }
+
+    /// One that makes a call again which can be made twice (a stop, and all that only ask, but for those
+    /// that wait), where the connection is lost before the answer: once, over a connection of the call's
+    /// own. That may lead to another run of the server, which knows nothing of the processes of the
+    /// first. So this is not for whoever takes a connection's answers as those of one run.
+    #[must_use]
+    pub fn asking_twice(self) -> Self {
+        Self {
+            asks_twice: true,
             ..self
         }
     }
@@ -152,11 +185,13 @@ impl Client {
         let request = v1::StatusRequest {
             process_identifier: Some(id.into()),
         };
-        let mut service = self.service.clone();
         let response = self
-            .answered(self.call_timeout, service.status(request))
-            .await?
-            .into_inner();
+            .repeatable(
+                self.call_timeout,
+                request,
+                |mut service, request| async move { service.status(request).await },
+            )
+            .await?;
         Process::of(id, response.process_status)
     }
 
@@ -184,11 +219,11 @@ impl Client {
         };
         let beside = grace_beside(signal, grace);
         let within = self.call_timeout.saturating_add(beside);
-        let mut service = self.service.clone();
         let response = self
-            .answered(within, service.stop(request))
-            .await?
-            .into_inner();
+            .repeatable(within, request, |mut service, request| async move {
+                service.stop(request).await
+            })
+            .await?;
         Process::of(id, response.process_status)
     }
 
@@ -286,6 +321,35 @@ impl Client {
         Ok(())
     }
 
+    /// What the server answers to a call that can be made twice, within this time each time.
+    ///
+    /// See [`Client::asking_twice`]. This client stays with the connection that it has.
+    pub(crate) async fn repeatable<Q, A, F>(
+        &self,
+        within: Duration,
+        request: Q,
+        call: impl Fn(Service, Q) -> F,
+    ) -> Result<A, ClientError>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let first = call(self.service.clone(), request.clone());
+        let route = self.route.as_ref().filter(|_| self.asks_twice);
+        let (lost, route) = match (self.answered(within, first).await, route) {
+            (Err(lost @ ClientError::Lost(_)), Some(route)) => (lost, route),
+            (answer, _) => return answer.map(Response::into_inner),
+        };
+        let health = Arc::new(Health::default());
+        let Ok((channel, _server)) = route.connect(&health).await else {
+            return Err(lost);
+        };
+        let again = call(service(channel), request);
+        answered(within, again, &health)
+            .await
+            .map(Response::into_inner)
+    }
+
     /// What the server answers, for so long. Whoever gives up resets the call, which frees the
     /// server of it too.
     pub(crate) async fn answered<T>(
@@ -293,9 +357,37 @@ impl Client {
         within: Duration,
         call: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, ClientError> {
-        tokio::time::timeout(within, call)
-            .await
-            .map_err(|_| ClientError::NoAnswer { after: within })?
-            .map_err(|status| self.health.explain(status))
+        answered(within, call, &self.health).await
     }
+}
+
+impl Route {
+    /// A connection, with the certificate that the server has shown.
+    async fn connect(
+        &self,
+        health: &Arc<Health>,
+    ) -> Result<(Channel, Option<CertificateDer<'static>>), ClientError> {
+        let connecting = transport::connect(&self.address, self.config.clone(), health);
+        tokio::time::timeout(self.limit, connecting)
+            .await
+            .map_err(|_| ClientError::Timeout {
+                address: self.address.clone(),
+                after: self.limit,
+            })?
+    }
+}
+
+fn service(channel: Channel) -> Service {
+    ProcessRunnerServiceClient::new(channel).max_decoding_message_size(RESPONSE_MAX)
+}
+
+async fn answered<T>(
+    within: Duration,
+    call: impl Future<Output = Result<T, Status>>,
+    health: &Health,
+) -> Result<T, ClientError> {
+    tokio::time::timeout(within, call)
+        .await
+        .map_err(|_| ClientError::NoAnswer { after: within })?
+        .map_err(|status| health.explain(status))
 }

@@ -120,13 +120,13 @@ impl Pages {
             return Ok(None);
         };
         let message = self.request.message(token.clone())?;
-        let mut service = self.client.service.clone();
-        let call = service.list(message);
+        let within = self.client.call_timeout;
         let response = self
             .client
-            .answered(self.client.call_timeout, call)
-            .await?
-            .into_inner();
+            .repeatable(within, message, |mut service, request| async move {
+                service.list(request).await
+            })
+            .await?;
         let processes = response
             .processes
             .into_iter()

@@ -98,12 +98,14 @@ impl Client {
     /// As any call. One of before there was this call: [`ClientError::Refused`] with
     /// [`Code::Unimplemented`](crate::Code::Unimplemented).
     pub async fn metrics(&self) -> Result<Metrics, ClientError> {
-        let mut service = self.service.clone();
         let request = v1::GetMetricsRequest { with_text: true };
         let response = self
-            .answered(self.call_timeout, service.get_metrics(request))
-            .await?
-            .into_inner();
+            .repeatable(
+                self.call_timeout,
+                request,
+                |mut service, request| async move { service.get_metrics(request).await },
+            )
+            .await?;
         Ok(Metrics {
             families: response
                 .families

@@ -23,9 +23,14 @@ impl Client {
     /// [`ClientError::Refused`] where there is no such process, or it has not ended.
     pub async fn receipt(&self, id: ProcessId) -> Result<Receipt, ClientError> {
         let process = Some(id.into());
-        let mut service = self.service.clone();
-        let call = service.get_receipt(v1::GetReceiptRequest { process });
-        let response = self.answered(self.call_timeout, call).await?.into_inner();
+        let request = v1::GetReceiptRequest { process };
+        let response = self
+            .repeatable(
+                self.call_timeout,
+                request,
+                |mut service, request| async move { service.get_receipt(request).await },
+            )
+            .await?;
         Ok(Receipt {
             body: response.body,
             signature: response.signature,

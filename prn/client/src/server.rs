@@ -126,14 +126,13 @@ impl Client {
     /// As any call. One of before there was this call: [`ClientError::Refused`] with
     /// [`Code::Unimplemented`](crate::Code::Unimplemented).
     pub async fn server(&self) -> Result<ServerInfo, ClientError> {
-        let mut service = self.service.clone();
         let response = self
-            .answered(
+            .repeatable(
                 self.call_timeout,
-                service.get_server(v1::GetServerRequest {}),
+                v1::GetServerRequest {},
+                |mut service, request| async move { service.get_server(request).await },
             )
-            .await?
-            .into_inner();
+            .await?;
         Ok(response.into())
     }
 }

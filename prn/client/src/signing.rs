@@ -126,11 +126,13 @@ impl Client {
             start: Some(request.clone()),
             ..v1::CheckAccessRequest::default()
         };
-        let mut service = self.service.clone();
         let answer = self
-            .answered(self.call_timeout, service.check_access(question))
-            .await?
-            .into_inner();
+            .repeatable(
+                self.call_timeout,
+                question,
+                |mut service, request| async move { service.check_access(request).await },
+            )
+            .await?;
         if !answer.allowed {
             return Err(ClientError::foretold(answer));
         }

@@ -146,10 +146,12 @@ impl Client {
             selector,
             with_tasks,
         };
-        let mut service = self.service.clone();
-        self.answered(self.call_timeout, service.get_usage(request))
-            .await?
-            .into_inner()
-            .try_into()
+        self.repeatable(
+            self.call_timeout,
+            request,
+            |mut service, request| async move { service.get_usage(request).await },
+        )
+        .await?
+        .try_into()
     }
 }

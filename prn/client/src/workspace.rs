@@ -107,11 +107,13 @@ impl Client {
     /// As any call: there is none of its own.
     pub async fn list_workspaces(&self) -> Result<Vec<Workspace>, ClientError> {
         let request = v1::ListWorkspacesRequest {};
-        let mut service = self.service.clone();
         let response = self
-            .answered(self.call_timeout, service.list_workspaces(request))
-            .await?
-            .into_inner();
+            .repeatable(
+                self.call_timeout,
+                request,
+                |mut service, request| async move { service.list_workspaces(request).await },
+            )
+            .await?;
         Ok(response
             .workspaces
             .into_iter()

@@ -182,7 +182,7 @@ impl Remote {
     pub async fn connect(&self) -> Result<Client, ClientError> {
         let limit = CONNECT_TIMEOUT.min(self.call_timeout);
         let client = Client::connect_within(&self.address, &self.credentials, limit).await?;
-        Ok(client.with_call_timeout(self.call_timeout))
+        Ok(client.asking_twice().with_call_timeout(self.call_timeout))
     }
 }
 
