@@ -1,13 +1,15 @@
-//! `prn fleet join` with an invitation that was altered: what it may not have it do.
+//! `prn fleet join`: with an invitation that was altered, what it may not have it do; and once more, another key.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use prn_tests::authority::Authorities;
-use prn_tests::binary;
 use prn_tests::pki::Identity;
+use prn_tests::{binary, wait_for};
 use tempfile::TempDir;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A host whose server is not running, and a folder elsewhere of whoever makes invitations.
 struct Case {
@@ -147,6 +149,69 @@ fn a_strangers_key_does_not_get_an_existing_clients_role() {
 }
 
 #[test]
+fn who_takes_part_already_gets_another_certificate_and_key() {
+    let case = Case::new();
+    let anna = case.fingerprint(&case.identity("anna"));
+    let invited =
+        |agent: &Identity, lines| case.invitation(lines, agent, &submitter("anna", &anna));
+    let (first, second) = (case.identity("first"), case.identity("second"));
+    let (code, said) = case.join(&invited(&first, WEB1));
+    assert_eq!(code, 0, "{said}");
+    let toml = case.text("agent.toml");
+    let is_of = |agent: &Identity| {
+        let files = (case.text("agent.pem"), case.text("agent.key"));
+        files == (agent.certificate_pem(), agent.key_pem())
+    };
+    assert!(is_of(&first));
+    for other in [
+        "fleet = 'prod'\nhost = 'web2'",
+        "fleet = 'other'\nhost = 'web1'",
+    ] {
+        let (code, said) = case.join(&invited(&second, other));
+        assert!(code == 1 && said.contains("to begin anew"), "{said}");
+        assert!(is_of(&first));
+    }
+    // A second time: it may have been cut off.
+    for is_again in [false, true] {
+        let (code, said) = case.join(&invited(&second, WEB1));
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("systemctl restart prn-agent"), "{said}");
+        assert_eq!(said.contains("by its earlier one no longer"), !is_again);
+        assert!(is_of(&second));
+        assert_eq!(case.text("agent.toml"), toml);
+    }
+    // A key that somebody else has put in its place is not touched.
+    let own = toml.replace("agent.key", "another.key");
+    fs::write(case.host.path().join("agent.toml"), &own).unwrap();
+    let (code, said) = case.join(&invited(&first, WEB1));
+    assert_eq!(code, 1, "{said}");
+    assert!(is_of(&second));
+}
+
+#[test]
+fn who_submits_jobs_already_gets_another_certificate_and_key() {
+    let case = Case::new();
+    let own = case.elsewhere.path().join("config");
+    let text = |name: &str| fs::read_to_string(own.join("fleets/prod").join(name)).unwrap();
+    let config = || fs::read_to_string(own.join("config.toml")).unwrap();
+    let line = "fleet = 'prod'\nclient = 'anna'";
+    let mut before = None;
+    for name in ["first", "second"] {
+        let identity = case.identity(name);
+        let (code, said) = case.join(&case.invitation(line, &identity, ""));
+        assert_eq!(code, 0, "{said}");
+        assert_eq!(text("client.pem"), identity.certificate_pem());
+        assert_eq!(text("client.key"), identity.key_pem());
+        if let Some(before) = before {
+            assert_eq!(config(), before);
+            let hosts = format!("prn pin add anna {}", case.fingerprint(&identity));
+            assert!(said.contains(&hosts), "{said}");
+        }
+        before = Some(config());
+    }
+}
+
+#[test]
 fn an_agent_that_joins_anew_is_known_by_its_new_key_alone() {
     let case = Case::new();
     for name in ["first", "second"] {
@@ -240,4 +305,47 @@ fn a_configuration_that_the_server_would_not_take_stays_as_it_is() {
     assert_ne!(code, 0, "{said}");
     assert_eq!(case.text("prn.toml"), broken);
     assert!(!case.host.path().join("agent.toml").exists());
+}
+
+#[test]
+fn an_agent_says_that_its_certificate_ends_soon() {
+    let case = Case::new();
+    let ca = case.elsewhere.path().join("ca.pem");
+    fs::write(&ca, &case.authority).unwrap();
+    // Of a long time, of which the last tenth is left.
+    let at = |days| {
+        let at = OffsetDateTime::now_utc() + time::Duration::days(days);
+        at.replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap()
+    };
+    let days = ["--not-before", &at(-200), "--not-after", &at(13)];
+    let agent = Identity::keygen(case.elsewhere.path(), "agent", &days);
+    let said = case.elsewhere.path().join("said");
+    let mut agent = Command::new(binary("prn-agent"))
+        .args([
+            "--fleet",
+            "prod",
+            "--host",
+            "web1",
+            "--store",
+            "127.0.0.1:1",
+        ])
+        .arg("--store-ca")
+        .arg(&ca)
+        .arg("--client-cert")
+        .arg(&agent.certificate)
+        .arg("--tls-key")
+        .arg(&agent.key)
+        .arg("--server-cert")
+        .arg(case.host.path().join("server.pem"))
+        .stderr(fs::File::create(&said).unwrap())
+        .spawn()
+        .unwrap();
+    let is_said = || {
+        fs::read_to_string(&said)
+            .unwrap()
+            .contains("ends in 12 days")
+    };
+    wait_for("a warning", is_said);
+    agent.kill().unwrap();
+    agent.wait().unwrap();
 }

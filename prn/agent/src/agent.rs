@@ -1,6 +1,6 @@
 //! The agent's tasks: a lease, an announcement, a connection to the server, a watch of what waits.
 //!
-//! Nothing is asked for by the clock but the lease, which has to be kept.
+//! Nothing is asked for by the clock but the lease, which has to be kept, and what is said once a day.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,6 +24,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const ANNOUNCE_TIME: Duration = Duration::from_secs(1);
 /// Most bytes of one that waits: with what a thousand hosts have said of it there is room left.
 const WAITING_MAX: usize = 256 * 1024;
+/// How often it is said that a certificate ends soon.
+const REMIND_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the end waits for what was claimed to be started, and for etcd.
 const LEAVE_TIME: Duration = Duration::from_secs(5);
 
@@ -34,6 +36,7 @@ pub async fn serve(shared: Rc<Shared>) -> Result<(), Fatal> {
     let lease = spawn_local(keep_lease(Rc::clone(&shared)));
     let announcing = spawn_local(announce(Rc::clone(&shared)));
     spawn_local(server::follow(Rc::clone(&shared)));
+    spawn_local(remind(Rc::clone(&shared)));
     spawn_local(claiming::claim_what_fits(Rc::clone(&shared)));
     let ended = tokio::select! {
         error = follow_fleet(&shared) => Err(error),
@@ -52,6 +55,16 @@ pub async fn serve(shared: Rc<Shared>) -> Result<(), Fatal> {
     }
     leave(&shared, [lease, announcing]).await;
     ended
+}
+
+/// Says which certificates end soon, each day: an agent may run for longer than they are valid.
+async fn remind(shared: Rc<Shared>) {
+    loop {
+        for ending in shared.daemon.ending() {
+            log::line(format_args!("warning: {ending}"));
+        }
+        sleep(REMIND_TIME).await;
+    }
 }
 
 /// Tells others that it is meant, with nothing under way that says otherwise.

@@ -3,7 +3,7 @@
 //! A connection does not outlive a run of the server. So what is asked for on one is asked of the run
 //! whose epoch was heard on it.
 
-use prn_client::credentials::Credentials;
+use prn_client::credentials::{Credentials, Ending};
 use prn_client::{Client, ClientError};
 
 /// Where the server is.
@@ -29,6 +29,11 @@ impl Daemon {
             address,
             credentials,
         }
+    }
+
+    /// Certificates that end soon: the agent's own, the server's.
+    pub fn ending(&self) -> Vec<Ending> {
+        self.credentials.ending()
     }
 
     /// Connects.

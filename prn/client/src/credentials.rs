@@ -21,7 +21,8 @@ pub struct Credentials {
     pub(crate) pair: Pair,
     pub(crate) server: Box<Server>,
     pub(crate) signs_all: bool,
-    ending: Vec<Ending>,
+    /// The certificates, and where they are from.
+    found: Vec<(CertificateSource, Certificate)>,
 }
 
 /// What the server is known by: any of these.
@@ -70,7 +71,7 @@ impl Credentials {
             pair: Pair::new(&own.into(), &key)?,
             server: Box::new(server.into()),
             signs_all: false,
-            ending: Vec::new(),
+            found: Vec::new(),
         })
     }
 
@@ -94,14 +95,21 @@ impl Credentials {
                 named: named.transpose()?,
             }),
             signs_all: self.signs_all,
-            ending: self.ending.clone(),
+            found: self.found.clone(),
         })
     }
 
     /// What to tell people of those of the two certificates, unless they are values of the caller's
-    /// own, that end within 14 days and are in the last tenth of their time.
-    pub fn ending(&self) -> &[Ending] {
-        &self.ending
+    /// own, that by now end within 14 days and are in the last tenth of their time.
+    pub fn ending(&self) -> Vec<Ending> {
+        let now = now();
+        let soon = self.found.iter().filter_map(|(source, certificate)| {
+            Some(Ending {
+                fingerprint: certificate.fingerprint(),
+                text: ends_soon(certificate, source, now)?,
+            })
+        });
+        soon.collect()
     }
 
     /// From files, and the key from where `key` says.
@@ -149,15 +157,12 @@ impl Credentials {
         server: &ServerSource,
     ) -> Result<Self, CredentialsError> {
         let now = now();
-        let mut ending = Vec::new();
+        let mut found = Vec::new();
         let mut valid = |source: &CertificateSource, loaded: &Certificate| {
             loaded
                 .check_validity(now)
                 .map_err(|error| source.refused(error))?;
-            ending.extend(ends_soon(loaded, source, now).map(|text| Ending {
-                fingerprint: loaded.fingerprint(),
-                text,
-            }));
+            found.push((source.clone(), loaded.clone()));
             Ok::<_, CredentialsError>(())
         };
         let own = certificate.load_as(Own::from_pem)?;
@@ -173,7 +178,7 @@ impl Credentials {
         }
         let server = known(server, &mut valid)?;
         let loaded = Self::new(own, key_of_own, server).map_err(refused)?;
-        Ok(Self { ending, ..loaded })
+        Ok(Self { found, ..loaded })
     }
 }
 

@@ -29,6 +29,23 @@ pub struct Section<'a> {
     pub key: &'a Path,
 }
 
+impl Section<'_> {
+    /// Whether it is there with this certificate and key.
+    ///
+    /// # Errors
+    /// The configuration is refused.
+    pub fn is_known(&self, place: &Place) -> Result<bool, Failure> {
+        let config = place.load()?;
+        let known = config.fleets.get(self.name);
+        let is = |text: &Option<String>, path: &Path| {
+            text.as_ref().is_some_and(|text| Path::new(text) == path)
+        };
+        Ok(known.is_some_and(|known| {
+            is(&known.client_cert, self.certificate) && is(&known.tls_key, self.key)
+        }))
+    }
+}
+
 /// Whether nothing is written of the fleet yet.
 ///
 /// # Errors

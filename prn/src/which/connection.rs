@@ -120,7 +120,7 @@ impl Remote {
     /// If several are meant; as [`Remote::of`].
     pub fn new(connection: Connection) -> Result<Self, Failure> {
         let remote = Self::silent(connection)?;
-        reminders::of_endings(remote.credentials.ending());
+        reminders::of_endings(&remote.credentials.ending());
         Ok(remote)
     }
 
@@ -142,7 +142,7 @@ impl Remote {
     /// If something is missing, or a certificate or the key is refused.
     pub fn of(settings: &Settings, call_timeout: CallTimeout) -> Result<Self, Failure> {
         let remote = Self::loaded(settings, call_timeout)?;
-        reminders::of_endings(remote.credentials.ending());
+        reminders::of_endings(&remote.credentials.ending());
         Ok(remote)
     }
 

@@ -9,8 +9,9 @@ use clap::Args;
 use prn_client::Label;
 use prn_launch::access::check;
 use prn_launch::options::{Options, Reload};
+use prn_proto::tls::Certificate;
 use prn_proto::units::Address;
-use toml_edit::{Array, DocumentMut, value};
+use toml_edit::{Array, DocumentMut, Item, value};
 
 use crate::commands::pin::CONFIG;
 use crate::commands::pin::guest::{Guest, let_in};
@@ -35,6 +36,13 @@ const AGENT_VERBS: &[&str] = &["start", "list"];
 /// of the host, since those of unsigned jobs are the agent's.
 const CLIENT_ROLE: &str = "operator";
 
+/// An agent's files, beside the server's configuration.
+const TOML: &str = "agent.toml";
+const CERTIFICATE: &str = "agent.pem";
+const KEY: &str = "agent.key";
+/// The certificate of the authority that signs those of etcd's members.
+const AUTHORITY: &str = "agent-store.pem";
+
 /// Take part in a fleet: with an invitation of `prn fleet invite`
 ///
 /// With a host's, as root: writes agent.toml beside the server's configuration, with the agent's
@@ -42,6 +50,9 @@ const CLIENT_ROLE: &str = "operator";
 /// and sees how all are) and those who submit jobs (role operator: they see, read and stop all
 /// processes of the host), and take what is signed for the fleet. With somebody's own: writes
 /// [fleet.NAME] of the configuration.
+///
+/// Where it takes part already, under the same name: another certificate and key, in place of the
+/// earlier ones, before those expire. All else stays as it is.
 #[derive(Debug, Args)]
 pub struct Join {
     /// The invitation
@@ -75,17 +86,74 @@ impl Files {
     fn at(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
+
+    /// Whether the agent is that of this host of this fleet, by the certificate and the key that
+    /// `prn fleet join` has written.
+    fn has_joined_as(&self, fleet: &str, host: &str) -> bool {
+        let text = fs::read_to_string(self.at(TOML)).unwrap_or_default();
+        let Ok(known) = text.parse::<DocumentMut>() else {
+            return false;
+        };
+        let is = |key: &str, value: &str| known.get(key).and_then(Item::as_str) == Some(value);
+        is("fleet", fleet)
+            && is("host", host)
+            && is("client-cert", CERTIFICATE)
+            && is("tls-key", KEY)
+    }
+}
+
+/// Another certificate and key of an agent. Repeated, it ends at the same.
+fn renew_host(args: &Join, invitation: &Invitation, files: &Files) -> Result<Exit, Failure> {
+    if args.address.is_some() || !args.label.is_empty() {
+        let toml = files.at(TOML);
+        return Err(Failure::Usage(format!(
+            "this host takes part already: its address and labels stay as they are in {}, change them there",
+            toml.display()
+        )));
+    }
+    let draft = files.at(&format!("{CERTIFICATE}.{}.draft", std::process::id()));
+    let mut drafts = Written::default();
+    drafts.put(&draft, &invitation.certificate, READABLE)?;
+    if !let_all_in(args, invitation, &draft)? {
+        return Ok(exit::ERROR);
+    }
+    for (name, text, mode) in [
+        (KEY, &*invitation.key, PRIVATE),
+        (CERTIFICATE, &invitation.certificate, READABLE),
+        (AUTHORITY, &invitation.authority, READABLE),
+    ] {
+        put_instead(&files.at(name), text, mode)?;
+    }
+    output::print_line(&output::escaped(
+        &files.at(CERTIFICATE).display().to_string(),
+    ))?;
+    reload(args);
+    output::notice(
+        "the agent has another certificate and key: start it again (`systemctl restart prn-agent`), its jobs go on",
+    );
+    Ok(exit::OK)
+}
+
+/// Writes a file in place of the one that is there.
+fn put_instead(path: &Path, text: &str, mode: u32) -> Result<(), FleetFault> {
+    replace(path, text, mode).map_err(|source| {
+        let path = path.to_owned();
+        SetupError::Write { path, source }.into()
+    })
 }
 
 fn join_host(args: &Join, invitation: &Invitation, host: &str) -> Result<Exit, Failure> {
     let folder = std::path::absolute(&args.config)?;
     let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
     let files = Files { folder };
-    let toml = files.at("agent.toml");
-    for name in ["agent.toml", "agent.pem", "agent.key", "agent-store.pem"] {
+    let toml = files.at(TOML);
+    if files.has_joined_as(&invitation.fleet, host) {
+        return renew_host(args, invitation, &files);
+    }
+    for name in [TOML, CERTIFICATE, KEY, AUTHORITY] {
         let path = files.at(name);
         if path.symlink_metadata().is_ok() {
-            let instead = "this host takes part in a fleet already; to begin anew, remove agent.toml, agent.pem, agent.key and agent-store.pem";
+            let instead = "this host takes part in a fleet already, or under another name; to begin anew, remove agent.toml, agent.pem, agent.key and agent-store.pem";
             return Err(FleetFault::from(SetupError::Exists { path, instead }).into());
         }
     }
@@ -93,14 +161,10 @@ fn join_host(args: &Join, invitation: &Invitation, host: &str) -> Result<Exit, F
     let line = server::invitation(&args.config, args.address.as_ref())?;
     let text = agent_toml(args, invitation, host, &line.address)?;
     let mut written = Written::default();
-    written.put(&files.at("agent.key"), &invitation.key, PRIVATE)?;
-    let certificate = files.at("agent.pem");
+    written.put(&files.at(KEY), &invitation.key, PRIVATE)?;
+    let certificate = files.at(CERTIFICATE);
     written.put(&certificate, &invitation.certificate, READABLE)?;
-    written.put(
-        &files.at("agent-store.pem"),
-        &invitation.authority,
-        READABLE,
-    )?;
+    written.put(&files.at(AUTHORITY), &invitation.authority, READABLE)?;
     if !let_all_in(args, invitation, &certificate)? {
         return Ok(exit::ERROR);
     }
@@ -161,9 +225,9 @@ fn agent_toml(
     let store: Array = invitation.store.iter().map(|at| at.0.as_str()).collect();
     document.insert("store", value(store));
     let one = |text: &str| value(Array::from_iter([text]));
-    document.insert("store-ca", one("agent-store.pem"));
-    document.insert("client-cert", value("agent.pem"));
-    document.insert("tls-key", value("agent.key"));
+    document.insert("store-ca", one(AUTHORITY));
+    document.insert("client-cert", value(CERTIFICATE));
+    document.insert("tls-key", value(KEY));
     document.insert("address", value(from_here(&listens)));
     document.insert("announce", value(announced.0.as_str()));
     document.insert("server-cert", one(&certificate.display().to_string()));
@@ -187,19 +251,9 @@ fn from_here(listens: &Address) -> String {
     }
 }
 
-/// The agent, and those who submit jobs. False: what there is to do was said.
+/// Those who submit jobs, and the agent. False: what there is to do was said.
 fn let_all_in(args: &Join, invitation: &Invitation, agent: &Path) -> Result<bool, Failure> {
     let named = |name: &str| policy::name(name).map_err(|error| Failure::Usage(error.to_owned()));
-    let agent = Guest {
-        name: named(AGENT)?,
-        what: agent.display().to_string(),
-        role: named(AGENT_ROLE)?,
-        verbs: AGENT_VERBS,
-        is_renewed: true,
-    };
-    if !let_in(&args.config, agent)? {
-        return Ok(false);
-    }
     for submitter in &invitation.submitter {
         let client = Guest {
             name: named(&submitter.name)?,
@@ -216,7 +270,14 @@ fn let_all_in(args: &Join, invitation: &Invitation, agent: &Path) -> Result<bool
             submitter.name
         ));
     }
-    Ok(true)
+    let agent = Guest {
+        name: named(AGENT)?,
+        what: agent.display().to_string(),
+        role: named(AGENT_ROLE)?,
+        verbs: AGENT_VERBS,
+        is_renewed: true,
+    };
+    let_in(&args.config, agent)
 }
 
 /// The server takes what is signed for the fleet.
@@ -280,9 +341,19 @@ fn warn_of_loopback(address: &Address) {
 
 fn join_client(invitation: &Invitation) -> Result<Exit, Failure> {
     let place = Place::of_environment()?;
-    section::is_new(&place, &invitation.fleet)?;
     let path = std::path::absolute(folder::usual(&place, &invitation.fleet))?;
     let at = |name: &str| path.join(name);
+    let section = Section {
+        name: &invitation.fleet,
+        store: &invitation.store,
+        authority: &at("authority.pem"),
+        certificate: &at("client.pem"),
+        key: &at("client.key"),
+    };
+    if section.is_known(&place)? {
+        return renew_client(&place, invitation, &section);
+    }
+    section::is_new(&place, &invitation.fleet)?;
     let made = fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -293,13 +364,6 @@ fn join_client(invitation: &Invitation) -> Result<Exit, Failure> {
     })
     .map_err(FleetFault::from)?;
     let mut written = Written::default();
-    let section = Section {
-        name: &invitation.fleet,
-        store: &invitation.store,
-        authority: &at("authority.pem"),
-        certificate: &at("client.pem"),
-        key: &at("client.key"),
-    };
     written.put(section.key, &invitation.key, PRIVATE)?;
     written.put(section.certificate, &invitation.certificate, READABLE)?;
     written.put(section.authority, &invitation.authority, READABLE)?;
@@ -309,6 +373,26 @@ fn join_client(invitation: &Invitation) -> Result<Exit, Failure> {
     output::notice(&format!(
         "then: `prn submit --fleet={} -- COMMAND`",
         invitation.fleet
+    ));
+    Ok(exit::OK)
+}
+
+/// Another certificate and key of somebody's, where `prn fleet join` has written the earlier ones.
+fn renew_client(
+    place: &Place,
+    invitation: &Invitation,
+    section: &Section<'_>,
+) -> Result<Exit, Failure> {
+    let [fingerprint, _] = Certificate::from_pem(invitation.certificate.as_bytes())
+        .map_err(|_| Failure::Usage("the certificate of the invitation is none".to_owned()))?
+        .key_fingerprints();
+    put_instead(section.key, &invitation.key, PRIVATE)?;
+    put_instead(section.certificate, &invitation.certificate, READABLE)?;
+    put_instead(section.authority, &invitation.authority, READABLE)?;
+    output::print_line(&output::escaped(&place.path.display().to_string()))?;
+    let name = invitation.client.as_deref().unwrap_or_default();
+    output::notice(&format!(
+        "another certificate and key: each host lets them in after `prn pin add {name} {fingerprint}` and `prn server reload` there"
     ));
     Ok(exit::OK)
 }
