@@ -43,7 +43,7 @@ else
     mapfile -t tests < <("$here/test-programs.sh")
 fi
 
-need qemu-system-x86_64 qemu-system-x86 zstd zstd cpio cpio strip binutils dpkg-shlibdeps dpkg-dev
+need qemu-system-x86_64 qemu-system-x86 zstd zstd cpio cpio strip binutils dpkg-shlibdeps dpkg-dev etcd etcd-server
 image=$("$here/build-image.sh")
 
 # Which programs have something to do in the guest. An ignored test that the filter misses would run nowhere.
@@ -94,6 +94,8 @@ mkdir -p "$guest/bin" "$guest/tests" "$root/etc/systemd/system/multi-user.target
 BIN_DIR=$bin_dir "$top/packaging/deb.sh" "$guest/packages/now" >/dev/null
 BIN_DIR=$bin_dir PRN_COMPRESSION=0 "$top/packaging/deb.sh" "$guest/packages/next" 999.0.0 >/dev/null
 read -ra more <<<"${PRN_GUEST_PROGRAMS:-}"
+# The store of a fleet, whose agent's unit is tested.
+[[ -n $command ]] || more+=("$(command -v etcd)")
 ((${#more[@]} == 0)) || install -m 0755 "${more[@]}" "$guest/bin/"
 install -m 0755 "$here/guest-init" "$guest/guest-init"
 install -m 0644 "$here/prn-guest.service" "$root/etc/systemd/system/"
