@@ -177,7 +177,6 @@ fn an_interrupt_takes_a_job_back_that_waits_and_stops_one_that_runs() {
             let jobs = user.json(&["fleet", "jobs", "-n", "1"]);
             jobs["jobs"][0]["state"] == state
         });
-        // It has it printed nowhere: give the command its time to follow.
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
         kill(pid, Signal::SIGINT).unwrap();
         let output = child.wait_with_output().unwrap();
@@ -291,7 +290,6 @@ fn a_host_that_is_not_heard_of_is_told_and_its_job_is_known_when_it_is_back() {
     assert_eq!((code, out.as_str()), (8, "8\n"), "{err}");
 }
 
-/// Whoever writes the store, and has one host, is shown nothing that is for another one.
 #[test]
 fn hosts_are_listed_drained_and_taken_back() {
     let hosts = Hosts::start(1, 2, &["--label", "zone=a"]);

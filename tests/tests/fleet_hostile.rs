@@ -174,14 +174,7 @@ fn a_key_that_is_no_text_is_in_nobodys_way() {
             assert!(put.status.success(), "{put:?}");
         };
         spoil(b"/text/a\xff");
-        let mut watcher = Watcher::new(
-            &etcd,
-            [WatchRange {
-                key: "/text/".to_owned(),
-                is_prefix: true,
-                deletions_only: false,
-            }],
-        );
+        let mut watcher = Watcher::new(&etcd, [WatchRange::prefix("/text/".to_owned())]);
         let told = watcher.next().await.unwrap();
         assert!(
             matches!(&told, Told::Snapshot { items, .. } if items.is_empty()),

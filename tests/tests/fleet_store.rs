@@ -57,11 +57,7 @@ async fn claim(fleet: &Fleet, host: &str) -> Claimed {
 }
 
 fn prefix(key: &str) -> WatchRange {
-    WatchRange {
-        key: key.to_owned(),
-        is_prefix: true,
-        deletions_only: false,
-    }
+    WatchRange::prefix(key.to_owned())
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn a_host_that_announces_no_or_a_bad_certificate_does_not_hold_up_who_signs() {
     assert_eq!(user.ok(&["wait", "--fleet", id.trim()]), "0");
 }
 
+/// Whoever writes the store, and has one host, is shown nothing that is for another one.
 #[test]
 fn a_host_cannot_be_announced_as_another_one() {
     let mut hosts = Hosts::start(1, 2, &[]);

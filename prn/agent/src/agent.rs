@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use prn_fleet::etcd::{EtcdError, KeyValue, Lease, Told, WatchRange, Watcher, jitter};
-use prn_fleet::{record, v1};
+use prn_fleet::v1;
 use prn_service::log;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_local};
@@ -28,6 +28,16 @@ const WAITING_MAX: usize = 256 * 1024;
 const REMIND_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the end waits for what was claimed to be started, and for etcd.
 const LEAVE_TIME: Duration = Duration::from_secs(5);
+
+/// What is watched of the fleet, in this order.
+#[derive(Debug, Clone, Copy)]
+enum Range {
+    Queue,
+    Drain,
+    Keeper,
+}
+
+const RANGES: [Range; 3] = [Range::Queue, Range::Drain, Range::Keeper];
 
 /// Serves until a signal ends it. What runs on the server goes on.
 pub async fn serve(shared: Rc<Shared>) -> Result<(), Fatal> {
@@ -153,50 +163,27 @@ fn announced(shared: &Shared) -> v1::Host {
 /// What waits in the fleet, and what an operator wants, as it changes.
 async fn follow_fleet(shared: &Rc<Shared>) -> Fatal {
     let keys = shared.fleet.keys();
-    let range = |key: String, is_prefix| WatchRange {
-        key,
-        is_prefix,
-        deletions_only: false,
-    };
-    let ranges = [
-        range(keys.waiting(""), true),
-        range(keys.drain(&shared.host.name), false),
-        range(keys.keeper(), false),
-    ];
+    let ranges = RANGES.map(|range| match range {
+        Range::Queue => WatchRange::prefix(keys.waiting("")),
+        Range::Drain => WatchRange::key(keys.drain(&shared.host.name)),
+        Range::Keeper => WatchRange::key(keys.keeper()),
+    });
     let mut watcher = Watcher::new(shared.fleet.etcd(), ranges.clone());
     let mut keeping = keeper::Candidate::new(shared);
     spawn_local(reconcile(Rc::clone(shared)));
     loop {
         match watcher.next().await {
-            Ok(Told::Snapshot {
-                range: 0, items, ..
-            }) => {
-                shared.queue.borrow_mut().clear();
-                shared.is_more_waiting.set(false);
-                items.iter().for_each(|item| waits(shared, item));
-                shared.queue_changed();
-            }
-            Ok(Told::Put { range: 0, item }) => {
-                waits(shared, &item);
-                shared.queue_changed();
-            }
-            Ok(Told::Deleted { range: 0, key, .. }) => {
-                shared
-                    .queue
-                    .borrow_mut()
-                    .retain(|(_, waiting), _| *waiting != key);
-                if shared.has_room_for_more() {
-                    watcher = Watcher::new(shared.fleet.etcd(), ranges.clone());
+            Ok(told) => match RANGES.get(told.range()) {
+                Some(Range::Queue) => {
+                    queue_told(shared, told);
+                    if shared.has_room_for_more() {
+                        watcher = Watcher::new(shared.fleet.etcd(), ranges.clone());
+                    }
                 }
-            }
-            Ok(Told::Snapshot {
-                range: 1, items, ..
-            }) => drained(shared, !items.is_empty()),
-            Ok(Told::Put { range: 1, .. }) => drained(shared, true),
-            Ok(Told::Deleted { range: 1, .. }) => drained(shared, false),
-            Ok(Told::Snapshot { items, .. }) => keeping.there_is(items.first()),
-            Ok(Told::Put { item, .. }) => keeping.there_is(Some(&item)),
-            Ok(Told::Deleted { .. }) => keeping.there_is(None),
+                Some(Range::Drain) => set_drained(shared, there(&told).is_some()),
+                Some(Range::Keeper) => keeping.there_is(there(&told)),
+                None => {}
+            },
             Err(error) if error.is_transient() => log::error(&error),
             // Somebody has to make that smaller; what is known is served meanwhile.
             Err(error @ EtcdError::TooLarge) => {
@@ -208,7 +195,35 @@ async fn follow_fleet(shared: &Rc<Shared>) -> Fatal {
     }
 }
 
-fn drained(shared: &Shared, is_drained: bool) {
+/// What there is of a range of one key.
+fn there(told: &Told) -> Option<&KeyValue> {
+    match told {
+        Told::Snapshot { items, .. } => items.first(),
+        Told::Put { item, .. } => Some(item),
+        Told::Deleted { .. } => None,
+    }
+}
+
+fn queue_told(shared: &Shared, told: Told) {
+    match told {
+        Told::Snapshot { items, .. } => {
+            shared.queue.borrow_mut().clear();
+            shared.is_more_waiting.set(false);
+            items.iter().for_each(|item| enqueue(shared, item));
+            shared.queue_changed();
+        }
+        Told::Put { item, .. } => {
+            enqueue(shared, &item);
+            shared.queue_changed();
+        }
+        Told::Deleted { key, .. } => {
+            let mut queue = shared.queue.borrow_mut();
+            queue.retain(|(_, waiting), _| *waiting != key);
+        }
+    }
+}
+
+fn set_drained(shared: &Shared, is_drained: bool) {
     if shared.is_drained.replace(is_drained) != is_drained {
         let what = if is_drained {
             "drained"
@@ -220,7 +235,7 @@ fn drained(shared: &Shared, is_drained: bool) {
     }
 }
 
-fn waits(shared: &Shared, item: &KeyValue) {
+fn enqueue(shared: &Shared, item: &KeyValue) {
     if item.value.len() > WAITING_MAX {
         let (key, bytes) = (&item.key, item.value.len());
         log::line(format_args!(
@@ -228,14 +243,11 @@ fn waits(shared: &Shared, item: &KeyValue) {
         ));
         return;
     }
-    match record::<v1::Waiting>(item) {
-        Ok(record) => {
-            let place = (record.created, record.key.clone());
-            shared.enqueue(place, record);
-        }
-        // For whoever has written it.
-        Err(error) => log::error(&error),
+    if let Some(waiting) = shared.fleet.known::<v1::Waiting>(item) {
+        let place = (waiting.created, waiting.key.clone());
+        shared.enqueue(place, waiting);
     }
+    shared.tell_malformed();
 }
 
 /// Takes up the claims that the agent before this one had.

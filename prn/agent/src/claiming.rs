@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use prn_fleet::etcd::jitter;
-use prn_fleet::{Claimed, Record, fits, has_room, v1};
+use prn_fleet::{Claimed, Record, fits, has_room, last, v1};
 use prn_service::log;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
@@ -13,6 +13,7 @@ use crate::daemon::Session;
 use crate::held;
 use crate::held::Sent;
 use crate::shared::Shared;
+use crate::tidying::{close_late, left};
 
 /// Hosts that could take the same job wait for so long at most, the fuller the longer: so the emptiest
 /// has it, and few ask for what another has already.
@@ -91,7 +92,7 @@ fn waits_for(not_before: Option<prost_types::Timestamp>, now: SystemTime) -> Opt
 }
 
 fn id_of(waiting: &Record<v1::Waiting>) -> &str {
-    waiting.key.rsplit('/').next().unwrap_or_default()
+    last(&waiting.key)
 }
 
 /// Claims one, if nobody else does first, and sees to it.
@@ -103,15 +104,13 @@ async fn claim(shared: Rc<Shared>, session: Session, waiting: Record<v1::Waiting
     }
     let place = (waiting.created, waiting.key.clone());
     let is_there = shared.queue.borrow().get(&place) == Some(&waiting);
-    let deadline = waiting
-        .value
-        .deadline
-        .and_then(|at| SystemTime::try_from(at).ok());
-    let is_late = deadline.is_some_and(|deadline| deadline < SystemTime::now());
+    let is_late = left(&waiting.value, SystemTime::now()) == Some(Duration::ZERO);
     let claimed = if !is_there || shared.is_ending.get() {
         None
     } else if is_late {
-        close_late(&shared, &id).await;
+        if let Err(error) = close_late(&shared, &waiting).await {
+            log::line(format_args!("job {id}: {}", log::chain(&error)));
+        }
         None
     } else {
         let host = &shared.host.name;
@@ -139,14 +138,6 @@ fn delay(shared: &Shared) -> Duration {
     let free = shared.free().processes;
     let full = 1.0 - f64::from(free.min(all)) / f64::from(all.max(1));
     (SPREAD_TIME / 2).mul_f64(full) + jitter(SPREAD_TIME / 2)
-}
-
-async fn close_late(shared: &Shared, id: &str) {
-    let why = "its deadline passed before a host had it";
-    let state = v1::outcome::State::Expired;
-    if let Err(error) = shared.fleet.close(id, state, why).await {
-        log::line(format_args!("job {id}: {}", log::chain(&error)));
-    }
 }
 
 /// Whether it was claimed is unknown: nothing was started for it, and nobody else will.

@@ -155,7 +155,7 @@ impl Held<'_> {
             }
             // One that was sent before may be on its way yet: nobody else may have it.
             Found::NoRoom(_) => {
-                self.shared.is_full();
+                self.shared.found_full();
                 if let Some(until) = self.shared.full_until.get() {
                     sleep_until(until).await;
                 }
@@ -179,7 +179,7 @@ impl Held<'_> {
     /// The process is there: tells others so, and waits for its end.
     async fn at(&mut self, process: &Process, session: &Session) -> Option<Last> {
         if self.sent != Sent::Started {
-            self.shared.had_room();
+            self.shared.started_one();
         }
         self.sent = Sent::Started;
         let outcome = of_process(self.claimed, process);
@@ -326,7 +326,7 @@ async fn end(shared: &Shared, claimed: &Claimed, outcome: v1::Outcome) {
         | State::Expired
         | State::Withdrawn => false,
     };
-    shared.has_room();
+    shared.has_room_again();
     let next = claimed.attempt() + 1;
     let write = async || {
         if again && !claimed.is_lost() {
@@ -365,7 +365,7 @@ async fn refuse_altered(shared: &Shared, claimed: &Claimed) {
 async fn give_back(shared: &Shared, claimed: &Claimed, outcome: v1::Outcome) {
     let mut not_before = None;
     if outcome.state() == State::Starting {
-        shared.is_full();
+        shared.found_full();
         let wait = grown(BACK_TIME, BACK_TIME_MAX, claimed.times_given_back());
         let wait = wait / 2 + jitter(wait / 2);
         not_before = SystemTime::now().checked_add(wait).map(Into::into);

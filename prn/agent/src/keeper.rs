@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use prn_fleet::etcd::{KeyValue, Told, Txn, WatchRange, Watcher, jitter};
-use prn_fleet::{FleetError, record, v1};
+use prn_fleet::{FleetError, host_of, last, v1};
 use prn_service::log;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -32,12 +32,13 @@ impl Candidate {
         }
     }
 
-    /// There is such an agent, or none.
+    /// There is such an agent, or none. One that is malformed keeps all others from it until somebody has
+    /// deleted it, who is told.
     pub fn there_is(&mut self, keeper: Option<&KeyValue>) {
-        let keeper = keeper.and_then(|item| record::<v1::Keeper>(item).ok());
-        let is_this = keeper
-            .as_ref()
-            .is_some_and(|keeper| keeper.value.host == self.shared.host.name);
+        let is_there = keeper.is_some();
+        let known = keeper.and_then(|item| self.shared.fleet.known::<v1::Keeper>(item));
+        self.shared.tell_malformed();
+        let is_this = known.is_some_and(|keeper| keeper.value.host == self.shared.host.name);
         if is_this && self.is_keeper {
             return;
         }
@@ -47,7 +48,7 @@ impl Candidate {
         if is_this {
             self.tasks.spawn_local(look_after(Rc::clone(&shared)));
             self.tasks.spawn_local(tidy(shared));
-        } else if keeper.is_none() {
+        } else if !is_there {
             self.tasks.spawn_local(stand(shared));
         }
     }
@@ -79,9 +80,8 @@ async fn stand(shared: Rc<Shared>) {
 /// Looks after what lost hosts had: of those that are gone already, and of each that goes.
 async fn look_after(shared: Rc<Shared>) {
     let range = WatchRange {
-        key: shared.fleet.keys().host(""),
-        is_prefix: true,
         deletions_only: true,
+        ..WatchRange::prefix(shared.fleet.keys().host(""))
     };
     let mut watcher = Watcher::new(shared.fleet.etcd(), [range]);
     let mut lost = JoinSet::new();
@@ -93,7 +93,7 @@ async fn look_after(shared: Rc<Shared>) {
                 }
             }
             Ok(Told::Deleted { key, .. }) => {
-                let host = key.rsplit('/').next().unwrap_or_default().to_owned();
+                let host = last(&key).to_owned();
                 lost.spawn_local(gone(Rc::clone(&shared), host));
             }
             Ok(Told::Put { .. }) => {}
@@ -124,7 +124,7 @@ async fn absent(shared: &Shared) -> Result<BTreeSet<String>, FleetError> {
     let keys = shared.fleet.keys();
     let outcomes = shared.fleet.etcd().read_all(&keys.outcomes()).await?;
     let named = outcomes.items.iter();
-    let named = named.filter_map(|item| item.key.rsplit('/').nth(1));
+    let named = named.filter_map(|item| host_of(&item.key));
     let mut absent: BTreeSet<_> = named.map(str::to_owned).collect();
     for known in shared.fleet.hosts().await? {
         if known.host.is_some() {

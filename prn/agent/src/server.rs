@@ -84,7 +84,7 @@ fn heard(shared: &Shared, change: Change, since_reset: &mut Option<BTreeSet<Proc
         }
         Change::Removed(id) => {
             if let Some(told) = followed.get(&id) {
-                told.send_if_modified(|heard| heard.is_gone());
+                told.send_if_modified(|heard| heard.set_gone());
             }
         }
         Change::Reset => *since_reset = Some(BTreeSet::new()),
@@ -94,7 +94,7 @@ fn heard(shared: &Shared, change: Change, since_reset: &mut Option<BTreeSet<Proc
             };
             let gone = followed.iter().filter(|(id, _)| !there.contains(id));
             for (_, told) in gone {
-                told.send_if_modified(|heard| heard.is_gone());
+                told.send_if_modified(|heard| heard.set_gone());
             }
         }
         // What has ended with a run of the server is known by its epoch.

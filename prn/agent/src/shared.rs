@@ -40,7 +40,7 @@ pub enum Heard {
 
 impl Heard {
     /// It is gone; unless its end was heard before that. Whether that changes anything.
-    pub fn is_gone(&mut self) -> bool {
+    pub fn set_gone(&mut self) -> bool {
         let has_ended = matches!(self, Self::Process(process) if process.status.tree_empty);
         if !has_ended {
             *self = Self::Gone;
@@ -187,8 +187,9 @@ impl Shared {
         }
     }
 
-    /// The server has no room: nothing is claimed for a while, which is the longer the more often that is so.
-    pub fn is_full(&self) {
+    /// The server has no room: nothing is claimed for a while, which is the longer the more often that
+    /// is so.
+    pub fn found_full(&self) {
         let times = self.times_full.get();
         self.times_full.set(times.saturating_add(1));
         self.at_a_time.set(1);
@@ -199,13 +200,13 @@ impl Shared {
     }
 
     /// The server has room: one has ended.
-    pub fn has_room(&self) {
+    pub fn has_room_again(&self) {
         self.times_full.set(0);
         self.full_until.set(None);
     }
 
     /// The server had room: one was started.
-    pub fn had_room(&self) {
+    pub fn started_one(&self) {
         let more = self.at_a_time.get().saturating_add(1);
         self.at_a_time.set(more.min(CLAIMS_MAX));
     }

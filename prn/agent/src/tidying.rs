@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use prn_fleet::{FleetError, Record, Waits, has_refusal, v1, waits};
+use prn_proto::reason;
 use prn_service::log;
 use tokio::time::{Instant, sleep, timeout};
 use v1::outcome::State;
@@ -47,8 +48,8 @@ async fn look(shared: &Shared, refused: &mut Refused) -> Result<Option<Duration>
     let now = SystemTime::now();
     let (mut next, mut late, mut some_refused) = (None, Vec::new(), Vec::new());
     for waiting in shared.queue.borrow().values() {
-        let left = waiting.value.deadline.map(|deadline| left(deadline, now));
-        if left.is_some_and(|left| left.is_zero()) {
+        let left = left(&waiting.value, now);
+        if left == Some(Duration::ZERO) {
             late.push(waiting.clone());
             continue;
         }
@@ -59,8 +60,7 @@ async fn look(shared: &Shared, refused: &mut Refused) -> Result<Option<Duration>
         next = [next, left, again].into_iter().flatten().min();
     }
     for waiting in late {
-        let why = "its deadline passed before a host had it";
-        close(shared, &waiting, State::Expired, "DEADLINE_PASSED", why).await?;
+        close_late(shared, &waiting).await?;
     }
     let left = refused_by_all(shared, refused, &some_refused).await?;
     Ok([next, left].into_iter().flatten().min())
@@ -97,10 +97,26 @@ async fn refused_by_all(
     Ok(next)
 }
 
-/// How long it is to a deadline. Zero: it has passed.
-fn left(deadline: prost_types::Timestamp, now: SystemTime) -> Duration {
-    let deadline = SystemTime::try_from(deadline).unwrap_or(now);
-    deadline.duration_since(now).unwrap_or_default()
+/// How long it is to its deadline, if it has one. Zero: that has passed, or is no time.
+pub fn left(waiting: &v1::Waiting, now: SystemTime) -> Option<Duration> {
+    let deadline = SystemTime::try_from(waiting.deadline?).unwrap_or(now);
+    Some(deadline.duration_since(now).unwrap_or_default())
+}
+
+/// Closes what waits and whose deadline has passed, if it is as it was seen.
+///
+/// # Errors
+/// etcd does not answer for now: whatever else is the matter is logged.
+pub async fn close_late(shared: &Shared, waiting: &Record<v1::Waiting>) -> Result<(), FleetError> {
+    let why = "its deadline passed before a host had it";
+    close(
+        shared,
+        waiting,
+        State::Expired,
+        reason::DEADLINE_PASSED,
+        why,
+    )
+    .await
 }
 
 /// An error of this one alone stops none of the others.

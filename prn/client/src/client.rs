@@ -78,7 +78,7 @@ impl Client {
         Self::connect_within(address, credentials, CONNECT_TIMEOUT).await
     }
 
-    /// The same, in at most this time.
+    /// The same, each of at most two attempts in this time.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -125,7 +125,8 @@ impl Client {
     }
 
     /// With another deadline for each call. A stop has its grace time beside it. A process's output
-    /// is under way for as long as it likes, once the server has answered.
+    /// is under way for as long as it likes, once the server has answered. A call that is made twice
+    /// ([`Client::asking_twice`]) has it each time.
     pub fn with_call_timeout(self, call_timeout: Duration) -> Self {
         Self {
             call_timeout,

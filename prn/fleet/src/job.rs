@@ -7,14 +7,14 @@ use prn_proto::id::ProcessId;
 use prost::Message;
 
 use crate::error::FleetError;
-use crate::etcd::{EtcdError, Txn, token};
+use crate::etcd::{Txn, token};
 use crate::fleet::Fleet;
 use crate::past::is_refusal;
 use crate::records::record;
 use crate::v1;
 
 /// Most attempts of a job.
-pub const ATTEMPTS_MAX: usize = 16;
+pub const ATTEMPTS_MAX: u32 = 16;
 /// Most bytes of a job. etcd takes requests of 1.5 MiB by default.
 pub const JOB_BYTES_MAX: usize = 1 << 20;
 
@@ -69,7 +69,8 @@ fn check(job: &v1::Job) -> Result<String, FleetError> {
         }
         ids.push(&attempt.id);
     }
-    let first = ids.first().filter(|_| ids.len() <= ATTEMPTS_MAX);
+    let few = u32::try_from(ids.len()).is_ok_and(|count| count <= ATTEMPTS_MAX);
+    let first = ids.first().filter(|_| few);
     let first = first.ok_or(FleetError::Invalid("a job has 1 to 16 attempts"))?;
     if usize::try_from(job.retries).is_ok_and(|retries| retries >= job.attempts.len()) {
         let why = "a job has one attempt more than retries, at least";
@@ -88,7 +89,7 @@ fn check(job: &v1::Job) -> Result<String, FleetError> {
 
 /// A job in the queue.
 pub(crate) fn waiting(job: &v1::Job, attempt: u32) -> Result<v1::Waiting, FleetError> {
-    let token = token().ok_or(EtcdError::Protocol("the kernel has no random bytes"))?;
+    let token = token()?;
     Ok(v1::Waiting {
         attempt,
         token,

@@ -129,8 +129,13 @@ impl Keys {
 }
 
 /// What comes behind the last slash: a host's name, or a job's id.
-pub(crate) fn last(key: &str) -> &str {
+pub fn last(key: &str) -> &str {
     key.rsplit('/').next().unwrap_or(key)
+}
+
+/// The host whose outcome, or what it knew late, has this key.
+pub fn host_of(key: &str) -> Option<&str> {
+    key.rsplit('/').nth(1)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use prost::Message;
 
 use crate::error::FleetError;
-use crate::etcd::{EtcdError, Txn, token};
+use crate::etcd::{Txn, token};
 use crate::fleet::Fleet;
 use crate::job::waiting;
 use crate::keys::last;
@@ -14,6 +14,9 @@ use crate::past::{given_back, remember};
 use crate::records::{Record, now, record};
 use crate::v1;
 use crate::v1::outcome::State;
+
+/// A revision that no key was ever written at.
+const NEVER_WRITTEN: i64 = -1;
 
 /// A claim that a host has.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +34,7 @@ pub struct Claimed {
 impl Claimed {
     /// Whether it is another one's by now, as was seen when it was read.
     pub fn is_lost(&self) -> bool {
-        self.fence < 0
+        self.fence == NEVER_WRITTEN
     }
 
     /// Which attempt it is.
@@ -132,7 +135,7 @@ pub(crate) fn closed(claim: &v1::Claim) -> Option<&v1::Outcome> {
 }
 
 /// A claim that is another one's by now, as far as the outcome still says it. Whatever is written of it
-/// is fenced: no key was ever written at that revision.
+/// is fenced.
 fn lost(host: &str, id: String, job: v1::Job, outcome: &v1::Outcome) -> Claimed {
     Claimed {
         id,
@@ -146,14 +149,9 @@ fn lost(host: &str, id: String, job: v1::Job, outcome: &v1::Outcome) -> Claimed 
             }),
             ..v1::Claim::default()
         },
-        fence: -1,
+        fence: NEVER_WRITTEN,
         job,
     }
-}
-
-fn writing() -> Result<String, FleetError> {
-    let none = EtcdError::Protocol("the kernel has no random bytes");
-    Ok(token().ok_or(none)?)
 }
 
 impl Fleet {
@@ -173,7 +171,7 @@ impl Fleet {
         let (at, job) = (keys.claim(&id), keys.job(&id));
         let claim = v1::Claim {
             host: host.to_owned(),
-            token: writing()?,
+            token: token()?,
             boot_epoch: boot_epoch.to_owned(),
             claimed_at: Some(now()),
             waiting: Some(seen.value.clone()),
@@ -223,7 +221,7 @@ impl Fleet {
     /// [`FleetError::Etcd`].
     pub async fn settle(&self, seen: &Record<v1::Waiting>) -> Result<(), FleetError> {
         let mut same = seen.value.clone();
-        same.token = writing()?;
+        same.token = token()?;
         let txn = Txn::new()
             .if_at(&seen.key, seen.revision)
             .put(&seen.key, same.encode_to_vec());
@@ -308,7 +306,7 @@ impl Fleet {
         claimed: &Claimed,
         mut outcome: v1::Outcome,
     ) -> Result<Recorded, FleetError> {
-        outcome.writing = writing()?;
+        outcome.writing = token()?;
         outcome.written_at = Some(now());
         let host = &claimed.claim.host;
         let (at, key) = (
@@ -388,7 +386,7 @@ impl Fleet {
         attempt: u32,
         not_before: Option<prost_types::Timestamp>,
     ) -> Result<Recorded, FleetError> {
-        outcome.writing = writing()?;
+        outcome.writing = token()?;
         outcome.written_at = Some(now());
         let mine = outcome.writing.clone();
         let mut next = waiting(&claimed.job, attempt)?;
@@ -499,7 +497,7 @@ impl Fleet {
         outcome.attempt = seen.value.attempt;
         outcome.written_at = Some(now());
         let claim = v1::Claim {
-            token: writing()?,
+            token: token()?,
             claimed_at: Some(now()),
             closed: Some(outcome),
             waiting: Some(seen.value.clone()),

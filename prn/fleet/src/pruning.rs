@@ -42,10 +42,10 @@ impl Fleet {
         let prefix = self.keys().all_finished();
         let surplus = self.etcd().count(&prefix).await?.saturating_sub(keep.count);
         let limit = i64::try_from(most).unwrap_or(i64::MAX);
-        let oldest = self.etcd().read_some(&prefix, &prefix, limit, 0).await?;
+        let oldest = self.etcd().read_first(&prefix, limit).await?;
         let now = SystemTime::now();
         let mut pruned = 0;
-        for item in &oldest.items {
+        for item in &oldest {
             let Some((at, id)) = self.keys().of_finished(&item.key) else {
                 // The end of nothing: it would be in the way of all others.
                 self.pass_over(&item.key);

@@ -7,7 +7,7 @@ use prost::Message;
 use crate::error::FleetError;
 use crate::etcd::{KeyValue, Listing};
 use crate::fleet::Fleet;
-use crate::keys::last;
+use crate::keys::{host_of, last};
 use crate::outcomes::{closed, is_final};
 use crate::records::record;
 use crate::v1;
@@ -221,7 +221,7 @@ impl Fleet {
         all.sort_by_key(|(created, _)| *created);
         let mut all: Vec<_> = all.into_iter().map(|(_, view)| view).collect();
         for late in lates.iter().filter_map(|item| self.known(item)) {
-            let host = late.key.rsplit('/').nth(1).unwrap_or_default();
+            let host = host_of(&late.key).unwrap_or_default();
             if let Some(view) = all.iter_mut().find(|view| view.id == last(&late.key)) {
                 view.late.insert(host.to_owned(), late.value);
             }

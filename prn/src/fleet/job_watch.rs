@@ -102,11 +102,7 @@ fn watcher(open: &OpenFleet, id: &str, host: &str) -> Watcher {
     if !host.is_empty() {
         all.extend([keys.outcome(host, id), keys.host(host)]);
     }
-    let range = |key| WatchRange {
-        key,
-        is_prefix: false,
-        deletions_only: false,
-    };
+    let range = WatchRange::key;
     Watcher::new(open.fleet.etcd(), all.into_iter().map(range))
 }
 

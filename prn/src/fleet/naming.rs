@@ -21,8 +21,8 @@ pub async fn resolve(open: &OpenFleet, reference: &Reference) -> Result<String, 
     if word.bytes().all(is_digit) {
         let keys = open.fleet.keys();
         let (all, prefix) = (keys.job(""), keys.job(word));
-        let found = open.fleet.etcd().read_some(&prefix, &prefix, 2, 0).await;
-        let found = found.map_err(FleetFault::from)?.items;
+        let found = open.fleet.etcd().read_first(&prefix, 2).await;
+        let found = found.map_err(FleetFault::from)?;
         let mut ids = found.iter().filter_map(|item| item.key.strip_prefix(&all));
         match (ids.next(), ids.next()) {
             (Some(only), None) => return Ok(only.to_owned()),

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use prn_client::{Client, Label, StartSpec, mint_id};
-use prn_fleet::{KnownHost, Standing, fits, v1};
+use prn_fleet::{ATTEMPTS_MAX, KnownHost, Standing, fits, v1};
 use prn_proto::units::Deadline;
 use prn_proto::v1::StartRequest;
 
@@ -16,9 +16,6 @@ use crate::fleet::user::own_name;
 use crate::output;
 use crate::which::connection::Remote;
 use crate::which::fleet::OpenFleet;
-
-/// Most attempts of a job.
-const ATTEMPTS_MAX: u32 = 16;
 
 /// Ids are random: one submission of sixteen prunes, four times as many as have come meanwhile at most.
 const PRUNING_DIGIT: char = '0';
@@ -36,7 +33,7 @@ pub struct Placing {
     pub host: Option<String>,
     /// Run it again, up to so many times, when it has failed: another code than 0, a signal, its time
     /// or its memory was up. What was stopped has not
-    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..16))]
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..i64::from(ATTEMPTS_MAX)))]
     pub retries: u32,
     /// Run it again where nobody knows how it has ended, since its host is gone: it may run twice, also
     /// at one time

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use prn_fleet::etcd::{KeyValue, Told, WatchRange, Watcher};
-use prn_fleet::{Fleet, JobView, v1};
+use prn_fleet::{Fleet, JobView, host_of, last, v1};
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -44,15 +44,13 @@ pub async fn tell(open: &OpenFleet, extent: Extent, format: &Format) -> Result<E
         return Ok(exit::OK);
     }
     let keys = open.fleet.keys();
-    let range = |range| WatchRange {
-        key: match range {
+    let range = |range| {
+        WatchRange::prefix(match range {
             Range::Queue => keys.waiting(""),
             Range::Claims => keys.claim(""),
             Range::Outcomes => keys.outcomes(),
             Range::Hosts => keys.host(""),
-        },
-        is_prefix: true,
-        deletions_only: false,
+        })
     };
     let mut watcher = Watcher::new(open.fleet.etcd(), RANGES.map(range));
     let reader = output::Reader::of_stdout()?;
@@ -166,7 +164,7 @@ impl Seen {
             }
             Range::Outcomes => {
                 let outcome = fleet.known::<v1::Outcome>(item)?.value;
-                let host = item.key.rsplit('/').nth(1);
+                let host = host_of(&item.key);
                 let is_said = outcome.state() != v1::outcome::State::Starting;
                 is_said.then(|| FleetChange::of_outcome(name, host, &outcome))
             }
@@ -199,8 +197,4 @@ fn of_claim(id: &str, claim: &v1::Claim) -> FleetChange {
             ..FleetChange::of_outcome(id, Some(&claim.host), &v1::Outcome::default())
         },
     }
-}
-
-fn last(key: &str) -> &str {
-    key.rsplit('/').next().unwrap_or(key)
 }

@@ -51,8 +51,6 @@ pub struct Listing {
     pub items: Vec<KeyValue>,
     /// The revision.
     pub revision: i64,
-    /// There are more than were asked for.
-    pub more: bool,
 }
 
 /// A transaction: if all of its conditions hold, all of its writes are done, at one revision; else
@@ -228,25 +226,13 @@ impl Etcd {
         }
     }
 
-    /// Reads at most so many keys that begin with `prefix`, the first of them no less than `from`, as
-    /// they were at a revision. 0: as they are now.
+    /// Reads the first keys that begin with `prefix`, in the order of their names, `most` at most.
     ///
     /// # Errors
-    /// See [`EtcdError`]; [`EtcdError::Compacted`]: the revision is gone.
-    pub async fn read_some(
-        &self,
-        prefix: &str,
-        from: &str,
-        limit: i64,
-        revision: i64,
-    ) -> Result<Listing, EtcdError> {
-        let from = from.as_bytes().to_vec();
-        let page = self.read_page(prefix, from, limit, revision).await?;
-        Ok(Listing {
-            items: page.items,
-            revision: page.revision,
-            more: page.next.is_some(),
-        })
+    /// See [`EtcdError`].
+    pub async fn read_first(&self, prefix: &str, most: i64) -> Result<Vec<KeyValue>, EtcdError> {
+        let from = prefix.as_bytes().to_vec();
+        Ok(self.read_page(prefix, from, most, 0).await?.items)
     }
 
     async fn read_page(

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use super::error::EtcdError;
+
 /// A part of `most`, each equally likely.
 pub fn jitter(most: Duration) -> Duration {
     let mut bytes = [0; 4];
@@ -13,9 +15,13 @@ pub fn jitter(most: Duration) -> Duration {
     most.mul_f64(part)
 }
 
-/// 32 hexadecimal digits that nobody else has; `None` if the kernel has no random bytes.
-pub fn token() -> Option<String> {
+/// 32 hexadecimal digits that nobody else has.
+///
+/// # Errors
+/// The kernel has no random bytes.
+pub fn token() -> Result<String, EtcdError> {
     let mut bytes = [0; 16];
-    SystemRandom::new().fill(&mut bytes).ok()?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| EtcdError::Protocol("the kernel has no random bytes"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -41,6 +41,25 @@ pub struct WatchRange {
     pub deletions_only: bool,
 }
 
+impl WatchRange {
+    /// One key.
+    pub fn key(key: String) -> Self {
+        Self {
+            key,
+            is_prefix: false,
+            deletions_only: false,
+        }
+    }
+
+    /// All keys that begin so.
+    pub fn prefix(key: String) -> Self {
+        Self {
+            is_prefix: true,
+            ..Self::key(key)
+        }
+    }
+}
+
 /// What is told. `range` is the place of the range among those that are watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
@@ -69,6 +88,17 @@ pub enum Told {
         /// At which revision.
         revision: i64,
     },
+}
+
+impl Told {
+    /// Of which range.
+    pub fn range(&self) -> usize {
+        match self {
+            Self::Snapshot { range, .. }
+            | Self::Put { range, .. }
+            | Self::Deleted { range, .. } => *range,
+        }
+    }
 }
 
 /// Some ranges, watched by one stream.

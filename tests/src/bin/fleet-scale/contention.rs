@@ -90,11 +90,7 @@ pub async fn measure(
 
 /// Watches what waits, and claims it after a wait.
 async fn host(fleet: Fleet, name: String, claims: bool, counts: Arc<Counts>) -> anyhow::Result<()> {
-    let range = WatchRange {
-        key: fleet.keys().waiting(""),
-        is_prefix: true,
-        deletions_only: false,
-    };
+    let range = WatchRange::prefix(fleet.keys().waiting(""));
     let gone = Arc::new(Mutex::new(BTreeSet::new()));
     let mut watcher = Watcher::new(fleet.etcd(), [range]);
     loop {

@@ -181,12 +181,8 @@ async fn fan_out(cluster: &Cluster, mut number: u64) -> anyhow::Result<()> {
     let keys = fleet(cluster.client_for(PATIENCE))?.keys().clone();
     let mut tasks = JoinSet::new();
     for _ in 0..WATCHERS {
-        let range = WatchRange {
-            // Another fleet's, so that nobody is told what waits already.
-            key: keys.waiting("").replace(records::FLEET, "watched"),
-            is_prefix: true,
-            deletions_only: false,
-        };
+        // Another fleet's, so that nobody is told what waits already.
+        let range = WatchRange::prefix(keys.waiting("").replace(records::FLEET, "watched"));
         let mut watcher = Watcher::new(&client_of_first(cluster), [range]);
         let (told, begun) = (Arc::clone(&told), Arc::clone(&begun));
         tasks.spawn(async move {
