@@ -243,7 +243,9 @@ fn enqueue(shared: &Shared, item: &KeyValue) {
         ));
         return;
     }
-    if let Some(waiting) = shared.fleet.known::<v1::Waiting>(item) {
+    if shared.fleet.keys().of_waiting(&item.key).is_none() {
+        shared.fleet.pass_over(&item.key);
+    } else if let Some(waiting) = shared.fleet.known::<v1::Waiting>(item) {
         let place = (waiting.created, waiting.key.clone());
         shared.enqueue(place, waiting);
     }

@@ -115,7 +115,12 @@ async fn claim(shared: Rc<Shared>, session: Session, waiting: Record<v1::Waiting
     } else {
         let host = &shared.host.name;
         match shared.fleet.claim(host, &session.epoch, &waiting).await {
-            Ok(claimed) => claimed,
+            Ok(Some(claimed)) => Some(claimed),
+            // Somebody has it: it is worth no other try, even if it stands in the queue for ever.
+            Ok(None) => {
+                shared.dequeue(&waiting);
+                None
+            }
             Err(error) => {
                 log::line(format_args!("job {id}: {}", log::chain(&error)));
                 unknown(&shared, &waiting).await

@@ -6,13 +6,16 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use prn_fleet::etcd::{KeyValue, Told, Txn, WatchRange, Watcher, jitter};
-use prn_fleet::{FleetError, host_of, last, v1};
+use prn_fleet::{FleetError, last, v1};
 use prn_service::log;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::shared::Shared;
 use crate::tidying::tidy;
+
+/// A keeper whose host was not there so often in a row is none.
+const TIMES_GONE: u32 = 2;
 
 /// An agent that looks after others, or would if nobody did.
 pub struct Candidate {
@@ -32,13 +35,11 @@ impl Candidate {
         }
     }
 
-    /// There is such an agent, or none. One that is malformed keeps all others from it until somebody has
-    /// deleted it, who is told.
+    /// There is such an agent, or none.
     pub fn there_is(&mut self, keeper: Option<&KeyValue>) {
-        let is_there = keeper.is_some();
         let known = keeper.and_then(|item| self.shared.fleet.known::<v1::Keeper>(item));
         self.shared.tell_malformed();
-        let is_this = known.is_some_and(|keeper| keeper.value.host == self.shared.host.name);
+        let is_this = (known.as_ref()).is_some_and(|it| it.value.host == self.shared.host.name);
         if is_this && self.is_keeper {
             return;
         }
@@ -48,14 +49,28 @@ impl Candidate {
         if is_this {
             self.tasks.spawn_local(look_after(Rc::clone(&shared)));
             self.tasks.spawn_local(tidy(shared));
-        } else if !is_there {
-            self.tasks.spawn_local(stand(shared));
+        } else {
+            let seen = keeper.map(|item| Seen {
+                revision: item.mod_revision,
+                host: known.filter(|_| item.lease != 0).map(|it| it.value.host),
+            });
+            self.tasks.spawn_local(stand(shared, seen));
         }
     }
 }
 
-/// Offers to be the one, until one is.
-async fn stand(shared: Rc<Shared>) {
+/// Who is said to be the one.
+struct Seen {
+    revision: i64,
+    /// Its host. `None`: nobody's, or it would be the one for ever, without a lease.
+    host: Option<String>,
+}
+
+/// Offers to be the one: where there is none, or where that one's host is not announced.
+async fn stand(shared: Rc<Shared>, seen: Option<Seen>) {
+    if let Some(host) = seen.as_ref().and_then(|seen| seen.host.as_ref()) {
+        until_gone(&shared, host).await;
+    }
     loop {
         sleep(jitter(shared.lease_lasts / 4)).await;
         let mut leases = shared.lease.subscribe();
@@ -68,13 +83,34 @@ async fn stand(shared: Rc<Shared>) {
             host: shared.host.name.clone(),
         };
         let value = prn_fleet::encoded(&keeper);
-        let txn = Txn::new().if_absent(&key).put_leased(&key, value, lease);
+        let txn = match &seen {
+            None => Txn::new().if_absent(&key),
+            Some(seen) => Txn::new().if_at(&key, seen.revision),
+        };
+        let txn = txn.put_leased(&key, value, lease);
         match shared.fleet.etcd().commit(&txn).await {
             // The watch tells who it is.
             Ok(_) => return,
             Err(error) => log::error(&error),
         }
     }
+}
+
+/// Returns when a host is not announced: its own lease may have ended a moment before the keeper's.
+async fn until_gone(shared: &Shared, host: &str) {
+    let mut times = 0;
+    while times < TIMES_GONE {
+        sleep(shared.lost_after.max(shared.lease_lasts) + jitter(shared.lease_lasts)).await;
+        let key = shared.fleet.keys().host(host);
+        match shared.fleet.etcd().read(&key).await {
+            Ok((None, _)) => times += 1,
+            Ok((Some(_), _)) => times = 0,
+            Err(error) => log::error(&error),
+        }
+    }
+    log::line(format_args!(
+        "{host:?} is not announced, and is said to look after what others have lost: this host does"
+    ));
 }
 
 /// Looks after what lost hosts had: of those that are gone already, and of each that goes.
@@ -124,8 +160,8 @@ async fn absent(shared: &Shared) -> Result<BTreeSet<String>, FleetError> {
     let keys = shared.fleet.keys();
     let outcomes = shared.fleet.etcd().read_all(&keys.outcomes()).await?;
     let named = outcomes.items.iter();
-    let named = named.filter_map(|item| host_of(&item.key));
-    let mut absent: BTreeSet<_> = named.map(str::to_owned).collect();
+    let named = named.filter_map(|item| keys.of_outcome(&item.key));
+    let mut absent: BTreeSet<_> = named.map(|(host, _)| host.to_owned()).collect();
     for known in shared.fleet.hosts().await? {
         if known.host.is_some() {
             absent.remove(&known.name);

@@ -157,6 +157,15 @@ impl Shared {
         }
     }
 
+    /// One does not wait, or is not to be taken, as it was seen.
+    pub fn dequeue(&self, seen: &Record<v1::Waiting>) {
+        let place = (seen.created, seen.key.clone());
+        let mut queue = self.queue.borrow_mut();
+        if queue.get(&place) == Some(seen) {
+            queue.remove(&place);
+        }
+    }
+
     /// Whether it is time to read what was left out.
     pub fn has_room_for_more(&self) -> bool {
         self.is_more_waiting.get() && self.queue.borrow().len() < QUEUE_MAX / 2

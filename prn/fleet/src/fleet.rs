@@ -71,7 +71,7 @@ impl Fleet {
     }
 
     /// Remembers that what is there is malformed.
-    pub(crate) fn pass_over(&self, key: &str) {
+    pub fn pass_over(&self, key: &str) {
         let mut all = self
             .malformed
             .lock()

@@ -106,6 +106,22 @@ impl Keys {
         format!("{}late/", self.prefix)
     }
 
+    /// The host and the job's id, by the key of an outcome: what is beside those keys is not prn's.
+    pub fn of_outcome<'a>(&self, key: &'a str) -> Option<(&'a str, &'a str)> {
+        hosts_job(key.strip_prefix(&self.outcomes())?)
+    }
+
+    /// The same by the key of what a host knows late.
+    pub fn of_late<'a>(&self, key: &'a str) -> Option<(&'a str, &'a str)> {
+        hosts_job(key.strip_prefix(&self.lates())?)
+    }
+
+    /// The job's id, by the key of one that waits, likewise.
+    pub fn of_waiting<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let id = key.strip_prefix(&self.waiting(""))?;
+        (!id.contains('/')).then_some(id)
+    }
+
     /// Of the end of a job, by its time.
     pub fn finished(&self, at: SystemTime, id: &str) -> String {
         let since = at.duration_since(SystemTime::UNIX_EPOCH);
@@ -128,14 +144,15 @@ impl Keys {
     }
 }
 
+/// HOST/ID.
+fn hosts_job(text: &str) -> Option<(&str, &str)> {
+    let (host, id) = text.split_once('/')?;
+    (is_name(host) && !id.contains('/')).then_some((host, id))
+}
+
 /// What comes behind the last slash: a host's name, or a job's id.
 pub fn last(key: &str) -> &str {
     key.rsplit('/').next().unwrap_or(key)
-}
-
-/// The host whose outcome, or what it knew late, has this key.
-pub fn host_of(key: &str) -> Option<&str> {
-    key.rsplit('/').nth(1)
 }
 
 #[cfg(test)]
@@ -150,6 +167,22 @@ mod tests {
         for bad in ["", "A", "-a", ".a", "a/b", "a b", &"a".repeat(64)] {
             assert!(!is_name(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_host_is_named_by_its_own_keys_alone() {
+        let keys = Keys::new("prod").unwrap();
+        assert_eq!(
+            keys.of_outcome(&keys.outcome("web1", "a")),
+            Some(("web1", "a"))
+        );
+        assert_eq!(keys.of_late(&keys.late("web1", "a")), Some(("web1", "a")));
+        assert_eq!(keys.of_waiting(&keys.waiting("a")), Some("a"));
+        // What the role of web2's agent may write as well.
+        assert_eq!(keys.of_outcome(&keys.outcome("web2/web1", "a")), None);
+        assert_eq!(keys.of_outcome(&keys.outcome("web2", "web1/a")), None);
+        assert_eq!(keys.of_late(&keys.outcome("web1", "a")), None);
+        assert_eq!(keys.of_waiting(&keys.waiting("x/a")), None);
     }
 
     #[test]

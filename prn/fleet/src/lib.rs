@@ -7,6 +7,7 @@
 //! Used by clients, who submit jobs and look at them, and by each host's agent, which claims them. No
 //! byte of a process's input or output is here: that goes between client and host.
 
+mod contradicting;
 mod error;
 pub mod etcd;
 mod fleet;
@@ -28,7 +29,7 @@ pub use fleet::Fleet;
 pub use hindrance::{Hindrance, Unready, hindrance};
 pub use hosts::KnownHost;
 pub use job::{ATTEMPTS_MAX, Submitted, digest, fits, has_room};
-pub use keys::{Keys, host_of, is_name, last};
+pub use keys::{Keys, is_name, last};
 pub use outcomes::{Claimed, Recorded, is_final};
 pub use placing::{Waits, has_refusal, waits};
 pub use pruning::Keep;

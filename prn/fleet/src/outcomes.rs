@@ -5,6 +5,7 @@
 
 use prost::Message;
 
+use crate::contradicting::claim_of;
 use crate::error::FleetError;
 use crate::etcd::{Txn, token};
 use crate::fleet::Fleet;
@@ -139,23 +140,15 @@ pub(crate) fn closed(claim: &v1::Claim) -> Option<&v1::Outcome> {
 fn lost(host: &str, id: String, job: v1::Job, outcome: &v1::Outcome) -> Claimed {
     Claimed {
         id,
-        claim: v1::Claim {
-            host: host.to_owned(),
-            token: outcome.token.clone(),
-            boot_epoch: outcome.boot_epoch.clone(),
-            waiting: Some(v1::Waiting {
-                attempt: outcome.attempt,
-                ..v1::Waiting::default()
-            }),
-            ..v1::Claim::default()
-        },
+        claim: claim_of(host, outcome),
         fence: NEVER_WRITTEN,
         job,
     }
 }
 
 impl Fleet {
-    /// Claims a job for a host, if nobody else has. `None`: somebody has, or it was withdrawn.
+    /// Claims a job for a host, if nobody else has. `None`: somebody has, or it was withdrawn. One that
+    /// waits and is claimed, too, was put into the queue by somebody else than prn: it stays claimed.
     ///
     /// # Errors
     /// [`FleetError::Etcd`]: whether it is claimed is unknown if that is [`EtcdError::Unreachable`];
@@ -187,6 +180,7 @@ impl Fleet {
         outcome.written_at = Some(now());
         let txn = Txn::new()
             .if_at(&seen.key, seen.revision)
+            .if_absent(&at)
             .delete(&seen.key)
             .put(&at, claimed.claim.encode_to_vec())
             .put(&keys.outcome(host, &claimed.id), outcome.encode_to_vec())
@@ -201,10 +195,10 @@ impl Fleet {
             let Some(found) = read.next().flatten() else {
                 return Ok(None);
             };
-            let found = record::<v1::Claim>(&found)?;
-            if found.value.token != claimed.claim.token {
+            let found = self.known::<v1::Claim>(&found);
+            let Some(found) = found.filter(|found| found.value.token == claimed.claim.token) else {
                 return Ok(None);
-            }
+            };
             claimed.fence = found.revision;
         }
         let found = read.next().flatten();
@@ -260,7 +254,11 @@ impl Fleet {
             if is_final(outcome.state()) {
                 continue;
             }
-            let id = last(&item.key).to_owned();
+            let Some((_, id)) = self.keys().of_outcome(&item.key) else {
+                self.pass_over(&item.key);
+                continue;
+            };
+            let id = id.to_owned();
             let (at, job) = (self.keys().claim(&id), self.keys().job(&id));
             let (read, _) = self.etcd().read_together(&[&at, &job]).await?;
             let mut read = read.into_iter();
@@ -330,8 +328,11 @@ impl Fleet {
         let late = self.keys().late(host, &claimed.id);
         let mut beside = Txn::new().put(&late, outcome.encode_to_vec());
         // Unless this host has the newer claim, too; or an agent after this one is to tell the end.
-        let claim = claim.as_ref().map(record::<v1::Claim>).transpose()?;
-        let is_others = claim.is_none_or(|claim| claim.value.host != *host);
+        // Whose a malformed one is, nobody knows.
+        let is_others = claim.is_none_or(|item| {
+            let claim = self.known::<v1::Claim>(&item);
+            claim.is_some_and(|claim| claim.value.host != *host)
+        });
         if is_others && is_final(outcome.state()) {
             beside = beside.delete(&key);
         }
@@ -416,9 +417,9 @@ impl Fleet {
         // Perhaps this is the second time, and the first answer was lost.
         let mut read = committed.read.into_iter();
         let there = read.next().flatten();
-        let there = there.as_ref().map(record::<v1::Waiting>).transpose()?;
+        let there = there.and_then(|item| self.known::<v1::Waiting>(&item));
         let claim = read.next().flatten();
-        let claim = claim.as_ref().map(record::<v1::Claim>).transpose()?;
+        let claim = claim.and_then(|item| self.known::<v1::Claim>(&item));
         let claim = claim.and_then(|claim| claim.value.waiting);
         let there = there.map(|there| there.value).or(claim);
         let past = there.map(|there| there.past).unwrap_or_default();
@@ -484,10 +485,10 @@ impl Fleet {
         self.close_as(&found, outcome).await
     }
 
-    /// The same with all that is known of why, if what waits is as it was seen.
+    /// The same with all that is known of why, if what waits is as it was seen, and not claimed, too.
     ///
     /// # Errors
-    /// [`FleetError::Etcd`], [`FleetError::Malformed`].
+    /// [`FleetError::Etcd`].
     pub async fn close_as(
         &self,
         seen: &Record<v1::Waiting>,
@@ -506,13 +507,14 @@ impl Fleet {
         let at = self.keys().claim(id);
         let txn = Txn::new()
             .if_at(&seen.key, seen.revision)
+            .if_absent(&at)
             .delete(&seen.key)
             .put(&at, claim.encode_to_vec())
             .put(&self.finished(id), Vec::new())
             .or_read(&at);
         let committed = self.etcd().commit(&txn).await?;
         let there = committed.read.into_iter().next().flatten();
-        let there = there.as_ref().map(record::<v1::Claim>).transpose()?;
+        let there = there.and_then(|item| self.known::<v1::Claim>(&item));
         Ok(committed.succeeded || there.is_some_and(|there| there.value.token == claim.token))
     }
 

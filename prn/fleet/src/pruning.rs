@@ -74,6 +74,7 @@ impl Fleet {
             let outcome = outcome.and_then(|outcome| self.known::<v1::Outcome>(&outcome));
             let known = closed(&claim.value).or(outcome.as_ref().map(|outcome| &outcome.value));
             let is_over = known.is_some_and(|known| is_final(known.state()));
+            let is_over = is_over && self.contradicts(id, &claim.value).await?.is_none();
             if is_over && self.prune_job(end, id, &claim).await? {
                 return Ok(());
             }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
+use crate::contradicting::{claim_of, contradicting};
 use crate::error::FleetError;
 use crate::etcd::{KeyValue, Listing};
 use crate::fleet::Fleet;
-use crate::keys::{host_of, last};
+use crate::keys::last;
 use crate::outcomes::{closed, is_final};
 use crate::records::record;
 use crate::v1;
@@ -159,16 +160,19 @@ impl Fleet {
             place: Place::Nowhere,
             late: BTreeMap::new(),
         };
-        if let Some(waiting) = waiting {
-            view.place = Place::Waiting(Box::new(record(&waiting)?.value));
-        } else if let Some(claim) = claim {
-            let claim = record::<v1::Claim>(&claim)?.value;
+        if let Some(claim) = claim {
+            let mut claim = record::<v1::Claim>(&claim)?.value;
+            if let Some((host, outcome)) = self.contradicts(id, &claim).await? {
+                claim = claim_of(&host, &outcome);
+            }
             let (outcome, host) = (keys.outcome(&claim.host, id), keys.host(&claim.host));
             let (read, _) = self.etcd().read_together(&[&outcome, &host]).await?;
             let mut read = read.into_iter();
             let outcome = read.next().flatten();
             let host = read.next().flatten();
             view.place = self.claimed(claim, outcome.as_ref(), host.as_ref());
+        } else if let Some(waiting) = waiting {
+            view.place = Place::Waiting(Box::new(record(&waiting)?.value));
         }
         for host in view.past_hosts() {
             let (late, _) = self.etcd().read(&keys.late(&host, id)).await?;
@@ -195,15 +199,23 @@ impl Fleet {
         let lates = self.etcd().read_all(&keys.lates()).await?.items;
         let hosts = self.etcd().read_all(&keys.host("")).await?.items;
         let hosts: BTreeMap<_, _> = hosts.iter().map(|item| (last(&item.key), item)).collect();
+        let nobodys = claims.iter().filter(|(_, claim)| closed(claim).is_some());
+        let nobodys = nobodys.map(|(id, _)| id.as_str()).collect();
+        let said = self.said_of(&nobodys, &outcomes, &hosts);
         let mut all = Vec::new();
         for job in jobs.items.iter().filter_map(|item| self.known(item)) {
             let id = last(&job.key).to_owned();
             let place = match (claims.get(&id), waiting.get(&id)) {
                 (Some(claim), _) => {
+                    let said = said.get(&id).and_then(|said| contradicting(claim, said));
+                    let claim = match said {
+                        Some((host, outcome)) => claim_of(host, outcome),
+                        None => claim.clone(),
+                    };
                     let outcome = keys.outcome(&claim.host, &id);
                     let host = hosts.get(claim.host.as_str()).copied();
                     let outcome = outcomes.get(outcome.as_str()).copied();
-                    self.claimed(claim.clone(), outcome, host)
+                    self.claimed(claim, outcome, host)
                 }
                 (None, Some(waiting)) => Place::Waiting(Box::new(waiting.clone())),
                 (None, None) => Place::Nowhere,
@@ -220,9 +232,13 @@ impl Fleet {
         }
         all.sort_by_key(|(created, _)| *created);
         let mut all: Vec<_> = all.into_iter().map(|(_, view)| view).collect();
-        for late in lates.iter().filter_map(|item| self.known(item)) {
-            let host = host_of(&late.key).unwrap_or_default();
-            if let Some(view) = all.iter_mut().find(|view| view.id == last(&late.key)) {
+        for item in &lates {
+            let Some((host, id)) = keys.of_late(&item.key) else {
+                self.pass_over(&item.key);
+                continue;
+            };
+            let view = all.iter_mut().find(|view| view.id == id);
+            if let (Some(view), Some(late)) = (view, self.known(item)) {
                 view.late.insert(host.to_owned(), late.value);
             }
         }

@@ -1,9 +1,10 @@
 //! What happens in a fleet, as it happens: told from the store's own watch, each change once.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use prn_fleet::etcd::{KeyValue, Told, WatchRange, Watcher};
-use prn_fleet::{Fleet, JobView, host_of, last, v1};
+use prn_fleet::{Fleet, JobView, last, v1};
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -88,10 +89,12 @@ fn print(change: &FleetChange, format: &Format) -> Result<(), Failure> {
 fn of_view(view: &JobView) -> FleetChange {
     let job = FleetJob::of(view);
     FleetChange {
+        time: Some(SystemTime::now()),
         kind: "job",
         name: job.id.clone(),
         state: job.state,
         host: job.host.clone(),
+        attempt: job.host.as_ref().map(|_| job.attempt),
         exit: job.exit.clone(),
         reason: job.reason.clone(),
         why: job.why.clone(),
@@ -163,10 +166,14 @@ impl Seen {
                 Some(of_claim(name, &claim))
             }
             Range::Outcomes => {
+                let of = fleet.keys().of_outcome(&item.key);
+                let (host, name) = of.or_else(|| {
+                    fleet.pass_over(&item.key);
+                    None
+                })?;
                 let outcome = fleet.known::<v1::Outcome>(item)?.value;
-                let host = host_of(&item.key);
                 let is_said = outcome.state() != v1::outcome::State::Starting;
-                is_said.then(|| FleetChange::of_outcome(name, host, &outcome))
+                is_said.then(|| FleetChange::of_outcome(name, Some(host), &outcome))
             }
             Range::Hosts => {
                 let host = fleet.known::<v1::Host>(item)?.value;
@@ -184,7 +191,7 @@ fn of_waiting(id: &str, waiting: &v1::Waiting) -> FleetChange {
     let outcome = outcome.unwrap_or_default();
     FleetChange {
         state: "waiting",
-        exit: None,
+        attempt: known.map(|past| past.attempt.saturating_add(1)),
         ..FleetChange::of_outcome(id, known.map(|past| past.host.as_str()), &outcome)
     }
 }
@@ -192,9 +199,16 @@ fn of_waiting(id: &str, waiting: &v1::Waiting) -> FleetChange {
 fn of_claim(id: &str, claim: &v1::Claim) -> FleetChange {
     match &claim.closed {
         Some(closed) => FleetChange::of_outcome(id, None, closed),
-        None => FleetChange {
-            state: "starting",
-            ..FleetChange::of_outcome(id, Some(&claim.host), &v1::Outcome::default())
-        },
+        None => {
+            let waiting = claim.waiting.as_ref();
+            let outcome = v1::Outcome {
+                attempt: waiting.map(|waiting| waiting.attempt).unwrap_or_default(),
+                ..v1::Outcome::default()
+            };
+            FleetChange {
+                state: "starting",
+                ..FleetChange::of_outcome(id, Some(&claim.host), &outcome)
+            }
+        }
     }
 }

@@ -332,6 +332,10 @@ pub fn submitted(id: &str, format: &FormatFlag) -> io::Result<()> {
 /// What has happened to a job or to a host.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct FleetChange {
+    /// When this was told, by the client's clock.
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "Option<String>")]
+    pub time: Option<SystemTime>,
     /// "job" or "host".
     pub kind: &'static str,
     /// The job's id, or the host's name.
@@ -340,7 +344,9 @@ pub struct FleetChange {
     pub state: &'static str,
     /// Of a job: the host that has it, or has given it back.
     pub host: Option<String>,
-    /// How its main process ended.
+    /// Of a job: which attempt it is, or was where it waits again; from 1.
+    pub attempt: Option<u32>,
+    /// How the main process of that ended.
     pub exit: Option<Exit>,
     /// Stable name of why, for programs.
     pub reason: Option<String>,
@@ -352,10 +358,12 @@ impl FleetChange {
     /// Of a host.
     pub fn of_host(name: &str, state: &'static str) -> Self {
         Self {
+            time: Some(SystemTime::now()),
             kind: "host",
             name: name.to_owned(),
             state,
             host: None,
+            attempt: None,
             exit: None,
             reason: None,
             why: None,
@@ -365,10 +373,12 @@ impl FleetChange {
     /// Of a job of which this is known.
     pub fn of_outcome(id: &str, host: Option<&str>, outcome: &v1::Outcome) -> Self {
         Self {
+            time: Some(SystemTime::now()),
             kind: "job",
             name: id.to_owned(),
             state: state_of_outcome(outcome.state()),
             host: host.and_then(said),
+            attempt: host.map(|_| outcome.attempt.saturating_add(1)),
             exit: outcome.exit_cause.clone().map(Into::into),
             reason: said(&outcome.reason),
             why: said(&outcome.why),
@@ -376,18 +386,26 @@ impl FleetChange {
     }
 
     fn line(&self) -> String {
-        let exit = self
-            .exit
-            .as_ref()
-            .map(|exit| format!(" ({})", show_exit(exit)));
-        let host = self.host.as_ref().map(|host| format!(" on {host}"));
-        let host = match (self.state, &self.host) {
-            ("waiting", Some(host)) => Some(format!(", given back by {host}")),
-            _ => host,
+        let exit = self.exit.as_ref().map(show_exit);
+        let attempt = self.attempt.filter(|attempt| *attempt > 1);
+        let (exit, host) = match (self.state, exit, &self.host) {
+            ("waiting", Some(exit), Some(host)) => {
+                let attempt = self.attempt.unwrap_or_default();
+                let again = format!(" again, attempt {attempt} on {host} ended ({exit})");
+                (Some(again), None)
+            }
+            ("waiting", None, Some(host)) => (None, Some(format!(", given back by {host}"))),
+            (_, exit, host) => {
+                let host = host.as_ref().map(|host| format!(" on {host}"));
+                (exit.map(|exit| format!(" ({exit})")), host)
+            }
         };
+        let is_again = self.state != "waiting";
+        let attempt = attempt.filter(|_| is_again);
+        let attempt = attempt.map(|attempt| format!(", attempt {attempt}"));
         let why = self.why.as_ref().or(self.reason.as_ref());
         let why = why.map(|why| format!(": {why}"));
-        let parts: String = [exit, host, why].into_iter().flatten().collect();
+        let parts: String = [exit, host, attempt, why].into_iter().flatten().collect();
         escaped(&format!(
             "{} {} {}{parts}",
             self.kind, self.name, self.state
@@ -466,3 +484,33 @@ const JOB_COLUMNS: &[Column<FleetJob>] = &[
         order: |a, b| a.command.cmp(&b.command),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_failed_and_waits_again_is_told_with_its_end() {
+        let ended = v1::Outcome {
+            attempt: 1,
+            exit_cause: Some(prn_proto::v1::ExitCause {
+                kind: prn_proto::v1::exit_cause::Kind::Exited.into(),
+                exit_code: Some(3),
+                ..prn_proto::v1::ExitCause::default()
+            }),
+            ..v1::Outcome::default()
+        };
+        let change = |state, outcome: &v1::Outcome| FleetChange {
+            state,
+            ..FleetChange::of_outcome("id", Some("web1"), outcome)
+        };
+        assert_eq!(
+            change("waiting", &ended).line(),
+            "job id waiting again, attempt 2 on web1 ended (code 3)"
+        );
+        let line = change("waiting", &v1::Outcome::default()).line();
+        assert_eq!(line, "job id waiting, given back by web1");
+        let line = change("ended", &ended).line();
+        assert_eq!(line, "job id ended (code 3) on web1, attempt 2");
+    }
+}
