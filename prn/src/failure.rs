@@ -159,6 +159,8 @@ pub enum Failure {
     AfterStart {
         /// Its id.
         id: ProcessId,
+        /// The job of a fleet that it is of.
+        job: Option<String>,
         /// What failed.
         #[source]
         source: Box<Failure>,
@@ -338,7 +340,21 @@ impl Failure {
         }
         Self::AfterStart {
             id,
+            job: None,
             source: Box::new(self),
+        }
+    }
+
+    /// The same of a job of a fleet.
+    pub fn after_start_of_job(self, id: ProcessId, of: &str) -> Self {
+        let failure = self.after_start(id);
+        match failure {
+            Self::AfterStart { id, source, .. } => Self::AfterStart {
+                id,
+                job: Some(of.to_owned()),
+                source,
+            },
+            named => named,
         }
     }
 
@@ -394,6 +410,11 @@ impl Failure {
                 "an agent's program starts `prn mcp` and speaks to it: see docs/agents.md"
             }
             Self::OtherWorkspace { .. } => "without --disk, --exist-ok takes it as it is",
+            Self::AfterStart { job: Some(job), .. } => {
+                return Some(format!(
+                    "see `prn status --fleet {job}` and `prn logs --fleet {job}`"
+                ));
+            }
             Self::Left(id) | Self::ExitUnknown(id) | Self::AfterStart { id, .. } => {
                 return Some(format!("see `prn status {id}` and `prn logs {id}`"));
             }
@@ -758,6 +779,7 @@ mod tests {
         let after = |source| {
             Failure::Run(Box::new(Failure::AfterStart {
                 id,
+                job: None,
                 source: Box::new(source),
             }))
         };

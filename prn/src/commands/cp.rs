@@ -95,7 +95,8 @@ pub async fn cp(args: Cp) -> Result<Exit, Failure> {
     let mut copy = Copy::of(&args.places)?;
     if let Some(open) = args.fleet.open(&args.connection)? {
         let placed = of_job(&open, copy.workspace_mut()).await?;
-        copied(&copy, &placed.remote, args.quiet).await?;
+        let copied = copied(&copy, &placed.remote, args.quiet).await;
+        copied.map_err(|failure| placed.explained(failure))?;
         return Ok(exit::OK);
     }
     let (Copy::Up { workspace, .. } | Copy::Down { workspace, .. }) = &copy;

@@ -202,12 +202,15 @@ async fn of_fleet(args: &Logs, open: &OpenFleet) -> Result<Exit, Failure> {
 }
 
 async fn of_attempt(args: &Logs, placed: &Placed, request: OutputRequest) -> Result<Exit, Failure> {
-    let client = placed.connect().await?;
-    let reading = Reading::new(&placed.remote, client, placed.process, request);
-    match args.output {
-        Some(Whole::Json) => whole(reading).await,
-        None => one(reading, request, args.timestamps, start(request)?).await,
-    }
+    let read = async {
+        let client = placed.connect().await?;
+        let reading = Reading::new(&placed.remote, client, placed.process, request);
+        match args.output {
+            Some(Whole::Json) => whole(reading).await,
+            None => one(reading, request, args.timestamps, start(request)?).await,
+        }
+    };
+    read.await.map_err(|failure| placed.explained(failure))
 }
 
 fn start(request: OutputRequest) -> io::Result<Relay> {

@@ -22,6 +22,8 @@ pub struct Placed {
     pub attempt: u32,
     /// Another attempt may follow.
     pub may_follow: bool,
+    /// The job.
+    pub job: String,
     /// The workspace that it runs in.
     pub workspace: Option<String>,
     /// The server.
@@ -48,6 +50,30 @@ impl Placed {
         }
         self.remote.connect().await
     }
+
+    /// What failed there, with the host's name where it does not let this client in.
+    pub fn explained(&self, failure: Failure) -> Failure {
+        let Failure::Client(source) = failure else {
+            return failure;
+        };
+        if !is_not_let_in(&source) {
+            return Failure::Client(source);
+        }
+        let fault = FleetFault::NotLetIn {
+            job: self.job.clone(),
+            host: self.host.clone(),
+            source: Box::new(source),
+        };
+        fault.into()
+    }
+}
+
+/// Whether the server does not accept the certificate: that may be known with the first answer alone.
+fn is_not_let_in(error: &ClientError) -> bool {
+    if let ClientError::CutOff { source, .. } = error {
+        return source.as_deref().is_some_and(is_not_let_in);
+    }
+    matches!(error, ClientError::NotAuthorised(_))
 }
 
 /// What waits of a job, or what was claimed of it.
@@ -112,6 +138,7 @@ pub async fn placed_at(
     Ok(Placed {
         host: host.to_owned(),
         process,
+        job: view.id.clone(),
         attempt,
         may_follow: has_another && (attempt < job.retries || job.may_run_twice),
         workspace: Some(start.workspace.clone()).filter(|name| !name.is_empty()),

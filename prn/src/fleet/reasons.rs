@@ -89,7 +89,7 @@ fn unready(hosts: &[(String, Unready)]) -> String {
     let named = hosts.iter().take(NAMED_MAX).map(|(host, why)| match why {
         Unready::Drained(why) if why.is_empty() => format!("{host} fits, but is drained"),
         Unready::Drained(why) => format!("{host} fits, but is drained: {why}"),
-        Unready::NoServer => format!("{host} fits, but its server does not answer"),
+        Unready::NoServer => format!("{host} fits, but its server does not answer its agent"),
         Unready::Away => format!("{host} fits, but its agent was ended"),
     });
     let mut named: Vec<_> = named.collect();
@@ -166,7 +166,8 @@ mod tests {
             ("web2".to_owned(), Unready::NoServer),
         ];
         let told = why(&Hindrance::Unready(hosts), &waiting).text;
-        let expected = "web1 fits, but is drained: disk; web2 fits, but its server does not answer";
+        let expected =
+            "web1 fits, but is drained: disk; web2 fits, but its server does not answer its agent";
         assert_eq!(told, expected);
         let many = vec![("web".to_owned(), Unready::Away); 7];
         assert!(unready(&many).ends_with("; and 2 more"));

@@ -1,6 +1,6 @@
 //! `prn run --fleet`: submitted, followed wherever it is started, and ended as it ends.
 
-use prn_client::{ClientError, OutputRequest, STOP_GRACE, StartSpec};
+use prn_client::{OutputRequest, STOP_GRACE, StartSpec};
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -56,26 +56,10 @@ pub async fn run(open: &OpenFleet, spec: &StartSpec, placing: &Placing) -> Resul
 
 /// Why a process was not followed to its end.
 fn unfollowed(failure: Failure, job: &str, placed: &Placed) -> Failure {
-    let Failure::Client(source) = failure else {
-        return failure.after_start(placed.process);
-    };
-    if !is_not_let_in(&source) {
-        return Failure::Client(source).after_start(placed.process);
+    match placed.explained(failure) {
+        failure @ Failure::Fleet(_) => failure,
+        failure => failure.after_start_of_job(placed.process, job),
     }
-    let fault = FleetFault::NotLetIn {
-        job: job.to_owned(),
-        host: placed.host.clone(),
-        source: Box::new(source),
-    };
-    fault.into()
-}
-
-/// Whether the server does not accept the certificate: that may be known with the first answer alone.
-fn is_not_let_in(error: &ClientError) -> bool {
-    if let ClientError::CutOff { source, .. } = error {
-        return source.as_deref().is_some_and(is_not_let_in);
-    }
-    matches!(error, ClientError::NotAuthorised(_))
 }
 
 /// What follows.

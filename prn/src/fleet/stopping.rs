@@ -55,7 +55,8 @@ pub async fn end(
             }
         } else if !is_stopped {
             let placed = placed(open, &view).await?;
-            is_stopped = stop_there(&placed, signal, grace).await?;
+            let stopped = stop_there(&placed, signal, grace).await;
+            is_stopped = stopped.map_err(|failure| placed.explained(failure))?;
         }
         // Its next state comes by itself.
     }

@@ -32,7 +32,7 @@ pub struct Placing {
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
     /// Run it again, up to so many times, when it has failed: another code than 0, a signal, its time
-    /// or its memory was up. What was stopped has not
+    /// or its memory was up. What was stopped has not. 15 at most
     #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..i64::from(ATTEMPTS_MAX)))]
     pub retries: u32,
     /// Run it again where nobody knows how it has ended, since its host is gone: it may run twice, also
