@@ -302,6 +302,7 @@ fn somebody_is_let_in_and_dismissed() {
     assert_eq!(fs::read(&own).unwrap(), before);
     let (_, said) = operator.ok(&["fleet", "dismiss", "--client", "anna"]);
     assert!(said.contains("`prn pin remove anna`"), "{said}");
+    assert!(said.contains("until its connection ends"), "{said}");
     assert!(!operator.at("fleets/prod/clients/anna.pem").exists());
     let denied = anna.refused(4, &["fleet", "hosts"]);
     assert!(denied.contains("does not allow it"), "{denied}");
