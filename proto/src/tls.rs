@@ -31,6 +31,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 pub use authority::{AuthorityCertificate, RevocationList};
 pub use certificate::{Certificate, Names, Remaining, shown_time};
+pub use chain::check_client;
 pub use error::{Outside, TlsError};
 pub use fingerprint::KeyFingerprint;
 pub use hash::Fingerprint;

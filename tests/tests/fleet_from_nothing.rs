@@ -206,7 +206,17 @@ fn from_nothing_to_a_job_that_ran() {
     assert!(said.contains("prn-agent --config"), "{said}");
     let log = || server.log();
     assert!(!said.contains("does not know it yet"), "{said}\n{}", log());
-    operator.refused(1, &join);
+    operator.refused(2, &join);
+    // Another certificate and key: nobody else is let in once more.
+    let words = ["fleet", "invite", "web1", "--days", "400"];
+    operator.ok(&[&words[..], &["--out", "again.invite"]].concat());
+    let again = operator.at("again.invite");
+    let again = ["fleet", "join", again.to_str().unwrap(), join[3], join[4]];
+    let (_, said) = operator.ok(&again);
+    assert!(said.contains("systemctl restart prn-agent"), "{said}");
+    assert!(!said.contains("submits jobs"), "{said}");
+    let earlier = operator.refused(1, &[&join[..3], &again[3..]].concat());
+    assert!(earlier.contains("earlier than the one that"), "{earlier}");
 
     let log = fs::File::create(host.path().join("agent.log")).unwrap();
     let mut agent = Command::new(binary("prn-agent"));
@@ -290,7 +300,7 @@ fn somebody_is_let_in_and_dismissed() {
     let words = ["fleet", "join", invite.to_str().unwrap()];
     anna.ok(&words);
     assert_eq!(mode(&anna.at("fleets/prod/client.key")), 0o600);
-    anna.refused(2, &words);
+    anna.ok(&words);
     anna.ok(&["fleet", "drain", "web1"]);
     assert!(anna.ok(&["fleet", "hosts"]).0.contains("web1"));
     // What is root's is not anna's.
@@ -302,6 +312,7 @@ fn somebody_is_let_in_and_dismissed() {
     assert_eq!(fs::read(&own).unwrap(), before);
     let (_, said) = operator.ok(&["fleet", "dismiss", "--client", "anna"]);
     assert!(said.contains("`prn pin remove anna`"), "{said}");
+    assert!(said.contains("until its connection ends"), "{said}");
     assert!(!operator.at("fleets/prod/clients/anna.pem").exists());
     let denied = anna.refused(4, &["fleet", "hosts"]);
     assert!(denied.contains("does not allow it"), "{denied}");

@@ -1,10 +1,11 @@
 //! `prn fleet join`: with an invitation that was altered, what it may not have it do; and once more, another key.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use prn_tests::authority::Authorities;
+use prn_tests::authority::{Authorities, Leaf};
 use prn_tests::pki::Identity;
 use prn_tests::{binary, wait_for};
 use tempfile::TempDir;
@@ -15,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 struct Case {
     host: TempDir,
     elsewhere: TempDir,
-    authority: String,
+    authorities: Authorities,
 }
 
 const CONFIGURATION: &str = "\
@@ -37,11 +38,52 @@ impl Case {
         fs::write(host.path().join("prn.toml"), CONFIGURATION).unwrap();
         let authorities = Authorities::ed25519();
         authorities.authority("ca", None, "CA:TRUE");
+        authorities.authority("stranger", None, "CA:TRUE");
         Self {
             host,
             elsewhere,
-            authority: fs::read_to_string(authorities.path("ca.pem")).unwrap(),
+            authorities,
         }
+    }
+
+    fn authority(&self) -> String {
+        fs::read_to_string(self.authorities.path("ca.pem")).unwrap()
+    }
+
+    /// What `prn fleet invite` makes for this user of etcd, in files of this name.
+    fn issued(&self, file: &str, user: &str) -> Identity {
+        self.issued_by("ca", file, user, None)
+    }
+
+    /// The same by this authority, within these times.
+    fn issued_by(
+        &self,
+        issuer: &str,
+        file: &str,
+        user: &str,
+        period: Option<(&str, &str)>,
+    ) -> Identity {
+        let leaf = Leaf {
+            name: user,
+            issuer,
+            names: "",
+            usage: "clientAuth",
+            period,
+        };
+        let made = self.authorities.leaf(leaf, &[]);
+        let own = Identity {
+            key: self.elsewhere.path().join(format!("{file}.key")),
+            certificate: self.elsewhere.path().join(format!("{file}.pem")),
+        };
+        // The next one of this user has the same names there.
+        fs::copy(made.key, &own.key).unwrap();
+        fs::copy(made.certificate, &own.certificate).unwrap();
+        own
+    }
+
+    /// Of the agent of web1.
+    fn agent(&self, file: &str) -> Identity {
+        self.issued(file, AGENT)
     }
 
     fn identity(&self, name: &str) -> Identity {
@@ -64,7 +106,7 @@ impl Case {
     fn invitation(&self, lines: &str, agent: &Identity, submitter: &str) -> PathBuf {
         let path = self.elsewhere.path().join("an.invite");
         let (certificate, key) = (agent.certificate_pem(), agent.key_pem());
-        let authority = &self.authority;
+        let authority = self.authority();
         let text = format!(
             "{lines}\nstore = [\"127.0.0.1:1\"]\nauthority = '''\n{authority}'''\ncertificate = '''\n{certificate}'''\nkey = '''\n{key}'''\n{submitter}"
         );
@@ -94,6 +136,39 @@ impl Case {
         fs::read_to_string(self.host.path().join(name)).unwrap()
     }
 
+    /// `prn pin` with these words, of this host.
+    fn pin(&self, words: &[&str]) -> String {
+        let output = Command::new(binary("prn"))
+            .arg("pin")
+            .args(words)
+            .arg("--config")
+            .arg(self.host.path().join("prn.toml"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// All that is beside the configuration, and in somebody's own folder, with its content.
+    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let own = self.elsewhere.path().join("config");
+        let mut folders = vec![self.host.path().to_owned(), own];
+        let mut found = BTreeMap::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let content = fs::read(&path).unwrap();
+                    found.insert(path, content);
+                }
+            }
+        }
+        found
+    }
+
     /// All names beside the configuration, and where somebody's own one would be.
     fn names(&self) -> Vec<PathBuf> {
         let folders = [self.host.path(), self.elsewhere.path()];
@@ -107,6 +182,9 @@ impl Case {
 }
 
 const WEB1: &str = "fleet = 'prod'\nhost = 'web1'";
+const AGENT: &str = "prn:prod:agent:web1";
+const ANNA: &str = "fleet = 'prod'\nclient = 'anna'";
+const CLIENT: &str = "prn:prod:client:anna";
 
 fn submitter(name: &str, fingerprint: &str) -> String {
     format!("[[submitter]]\nname = '{name}'\nfingerprint = '{fingerprint}'\n")
@@ -115,16 +193,10 @@ fn submitter(name: &str, fingerprint: &str) -> String {
 #[test]
 fn a_strangers_key_does_not_get_an_existing_clients_role() {
     let case = Case::new();
-    let (agent, boss) = (case.identity("agent"), case.identity("boss"));
+    let (agent, boss) = (case.agent("agent"), case.identity("boss"));
     let stranger = case.fingerprint(&case.identity("stranger"));
-    let config = case.host.path().join("prn.toml");
-    let pinned = Command::new(binary("prn"))
-        .args(["pin", "add", "boss", "--role", "admin"])
-        .arg(&boss.certificate)
-        .arg("--config")
-        .arg(&config)
-        .status();
-    assert!(pinned.unwrap().success());
+    let certificate = boss.certificate.to_str().unwrap();
+    case.pin(&["add", "boss", "--role", "admin", certificate]);
     let before = case.text("clients.d/boss.toml");
     for name in ["boss", "admin"] {
         let invitation = case.invitation(WEB1, &agent, &submitter(name, &stranger));
@@ -141,6 +213,7 @@ fn a_strangers_key_does_not_get_an_existing_clients_role() {
     let (code, said) = case.join(&invitation);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("keeps its role admin"), "{said}");
+    assert!(!said.contains("is let in"), "{said}");
     assert_eq!(case.text("clients.d/boss.toml"), before);
     let agents = case.text("clients.d/prn-agent.toml");
     assert!(agents.contains("may = [\"start\", \"list\"]"), "{agents}");
@@ -154,20 +227,22 @@ fn who_takes_part_already_gets_another_certificate_and_key() {
     let anna = case.fingerprint(&case.identity("anna"));
     let invited =
         |agent: &Identity, lines| case.invitation(lines, agent, &submitter("anna", &anna));
-    let (first, second) = (case.identity("first"), case.identity("second"));
+    let (first, second) = (case.agent("first"), case.agent("second"));
     let (code, said) = case.join(&invited(&first, WEB1));
     assert_eq!(code, 0, "{said}");
+    let let_in = "anna submits jobs, and is let in: with the role operator";
+    assert!(said.contains(let_in), "{said}");
     let toml = case.text("agent.toml");
     let is_of = |agent: &Identity| {
         let files = (case.text("agent.pem"), case.text("agent.key"));
         files == (agent.certificate_pem(), agent.key_pem())
     };
     assert!(is_of(&first));
-    for other in [
-        "fleet = 'prod'\nhost = 'web2'",
-        "fleet = 'other'\nhost = 'web1'",
+    for (other, user) in [
+        ("fleet = 'prod'\nhost = 'web2'", "prn:prod:agent:web2"),
+        ("fleet = 'other'\nhost = 'web1'", "prn:other:agent:web1"),
     ] {
-        let (code, said) = case.join(&invited(&second, other));
+        let (code, said) = case.join(&invited(&case.issued("other", user), other));
         assert!(code == 1 && said.contains("to begin anew"), "{said}");
         assert!(is_of(&first));
     }
@@ -194,11 +269,10 @@ fn who_submits_jobs_already_gets_another_certificate_and_key() {
     let own = case.elsewhere.path().join("config");
     let text = |name: &str| fs::read_to_string(own.join("fleets/prod").join(name)).unwrap();
     let config = || fs::read_to_string(own.join("config.toml")).unwrap();
-    let line = "fleet = 'prod'\nclient = 'anna'";
     let mut before = None;
     for name in ["first", "second"] {
-        let identity = case.identity(name);
-        let (code, said) = case.join(&case.invitation(line, &identity, ""));
+        let identity = case.issued(name, CLIENT);
+        let (code, said) = case.join(&case.invitation(ANNA, &identity, ""));
         assert_eq!(code, 0, "{said}");
         assert_eq!(text("client.pem"), identity.certificate_pem());
         assert_eq!(text("client.key"), identity.key_pem());
@@ -211,11 +285,112 @@ fn who_submits_jobs_already_gets_another_certificate_and_key() {
     }
 }
 
+/// Whom the host has removed, or knows by another key, is the operator's matter there.
+#[test]
+fn who_takes_part_already_lets_nobody_else_in_once_more() {
+    let case = Case::new();
+    let print = |name: &str| case.fingerprint(&case.identity(name));
+    let (removed, old, new) = (print("removed"), print("old"), print("new"));
+    let (known, late) = (print("known"), print("late"));
+    let first = [("removed", &removed), ("anna", &old), ("known", &known)];
+    let submitters = first.map(|(name, print)| submitter(name, print)).concat();
+    let (code, said) = case.join(&case.invitation(WEB1, &case.agent("first"), &submitters));
+    assert_eq!(code, 0, "{said}");
+    for (name, _) in first {
+        assert!(
+            said.contains(&format!("{name} submits jobs, and is let in")),
+            "{said}"
+        );
+    }
+    case.pin(&["remove", "removed"]);
+    let before = case.pin(&["list"]);
+    let second = case.agent("second");
+    let now = [
+        ("removed", &removed),
+        ("anna", &new),
+        ("known", &known),
+        ("late", &late),
+    ];
+    let submitters = now.map(|(name, print)| submitter(name, print)).concat();
+    let (code, said) = case.join(&case.invitation(WEB1, &second, &submitters));
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(case.text("agent.key"), second.key_pem());
+    let others = |list: &str| -> Vec<_> {
+        let lines = list.lines().filter(|line| !line.contains("prn-agent"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(others(&case.pin(&["list"])), others(&before));
+    assert!(
+        !said.contains("is let in") && !said.contains("add known"),
+        "{said}"
+    );
+    for line in [
+        format!("`prn pin add removed {removed} --role operator`"),
+        format!("`prn pin add late {late} --role operator`"),
+        // A client that is there keeps its role, and `prn pin add` takes no other: it may be a stranger's key.
+        format!(
+            "this one would get that role: if both are the same one's, `prn pin add anna {new}`"
+        ),
+    ] {
+        assert!(said.contains(&line), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_certificate_that_would_not_do_replaces_none_and_nothing_is_written() {
+    for (line, user, other) in [
+        (WEB1, AGENT, "prn:prod:agent:web2"),
+        (ANNA, CLIENT, "prn:prod:client:root"),
+    ] {
+        let case = Case::new();
+        let within = |file: &str, period| case.issued_by("ca", file, user, Some(period));
+        let ended = within("ended", ("20200101000000Z", "20210101000000Z"));
+        let early = within("early", ("20480101000000Z", "20491231235959Z"));
+        let long = within("long", ("20200101000000Z", "20490101000000Z"));
+        let longer = within("longer", ("20200101000000Z", "20490102000000Z"));
+        let strange = case.issued_by("stranger", "strange", user, None);
+        let another = case.issued("another", other);
+        let not_signed = "the authority in it has not signed its certificate";
+        let bad = [
+            (&ended, "in it is valid from Jan  1 00:00:00 2020"),
+            (&early, "in it is valid from Jan  1 00:00:00 2048"),
+            (&strange, not_signed),
+            (&case.identity("alone"), not_signed),
+            (&another, "the certificate in it is of another name"),
+        ];
+        let refuses = |identity: &Identity, why: &str| {
+            let before = case.files();
+            let (code, said) = case.join(&case.invitation(line, identity, ""));
+            assert_eq!(code, 1, "{why}: {said}");
+            assert!(said.contains(why), "{why}: {said}");
+            assert!(said.contains("prn fleet invite"), "{why}: {said}");
+            assert_eq!(case.files(), before, "{why}");
+        };
+        let joins = |identity: &Identity| {
+            let (code, said) = case.join(&case.invitation(line, identity, ""));
+            assert_eq!(code, 0, "{said}");
+        };
+        bad.iter()
+            .for_each(|(identity, why)| refuses(identity, why));
+        joins(&long);
+        bad.iter()
+            .for_each(|(identity, why)| refuses(identity, why));
+        // Of two days.
+        refuses(
+            &case.issued("short", user),
+            "earlier than the one that is there",
+        );
+        joins(&long);
+        joins(&longer);
+        refuses(&long, "earlier than the one that is there");
+    }
+}
+
 #[test]
 fn an_agent_that_joins_anew_is_known_by_its_new_key_alone() {
     let case = Case::new();
     for name in ["first", "second"] {
-        let agent = case.identity(name);
+        let agent = case.agent(name);
         let (code, said) = case.join(&case.invitation(WEB1, &agent, ""));
         assert_eq!(code, 0, "{said}");
         assert_eq!(
@@ -223,12 +398,7 @@ fn an_agent_that_joins_anew_is_known_by_its_new_key_alone() {
             name == "second",
             "{said}"
         );
-        let listed = Command::new(binary("prn"))
-            .args(["pin", "list", "-o", "json", "--config"])
-            .arg(case.host.path().join("prn.toml"))
-            .output()
-            .unwrap();
-        let listed = String::from_utf8(listed.stdout).unwrap();
+        let listed = case.pin(&["list", "-o", "json"]);
         // The administrator's, and one of the agent's.
         assert_eq!(listed.matches("cert ").count(), 2, "{listed}");
         for name in ["agent.toml", "agent.pem", "agent.key", "agent-store.pem"] {
@@ -241,14 +411,14 @@ fn an_agent_that_joins_anew_is_known_by_its_new_key_alone() {
         .text(file)
         .replace("role = \"fleet-agent\"", "role = \"runner\"");
     fs::write(case.host.path().join(file), &given).unwrap();
-    let (code, said) = case.join(&case.invitation(WEB1, &case.identity("third"), ""));
+    let (code, said) = case.join(&case.invitation(WEB1, &case.agent("third"), ""));
     assert_eq!((code, case.text(file)), (2, given), "{said}");
 }
 
 #[test]
 fn what_is_no_name_no_key_and_no_certificate_is_refused_and_nothing_is_written() {
     let case = Case::new();
-    let (agent, other) = (case.identity("agent"), case.identity("other"));
+    let (agent, other) = (case.agent("agent"), case.identity("other"));
     let print = case.fingerprint(&other);
     let path = other.certificate.display().to_string();
     let mixed = Identity {
@@ -301,7 +471,7 @@ fn a_configuration_that_the_server_would_not_take_stays_as_it_is() {
     let case = Case::new();
     let broken = CONFIGURATION.replace("role = \"admin\"", "role = \"nobody\"");
     fs::write(case.host.path().join("prn.toml"), &broken).unwrap();
-    let (code, said) = case.join(&case.invitation(WEB1, &case.identity("agent"), ""));
+    let (code, said) = case.join(&case.invitation(WEB1, &case.agent("agent"), ""));
     assert_ne!(code, 0, "{said}");
     assert_eq!(case.text("prn.toml"), broken);
     assert!(!case.host.path().join("agent.toml").exists());
@@ -311,7 +481,7 @@ fn a_configuration_that_the_server_would_not_take_stays_as_it_is() {
 fn an_agent_says_that_its_certificate_ends_soon() {
     let case = Case::new();
     let ca = case.elsewhere.path().join("ca.pem");
-    fs::write(&ca, &case.authority).unwrap();
+    fs::write(&ca, case.authority()).unwrap();
     // Of a long time, of which the last tenth is left.
     let at = |days| {
         let at = OffsetDateTime::now_utc() + time::Duration::days(days);

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use prn_fleet::etcd::{Etcd, EtcdError, Lease, Txn};
+use prn_fleet::etcd::{Etcd, EtcdError, Lease, Told, Txn, WatchRange, Watcher};
 use prn_fleet::v1::{self, outcome::State};
 use prn_fleet::{Claimed, Fleet, FleetError, Keep, Keys, Recorded, record};
 use prn_proto::v1::StartRequest;
 use prn_tests::etcd::{Cluster, client};
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -237,6 +238,71 @@ fn nobody_has_a_right_without_a_certificate_whose_user_is_let_in() {
         .unwrap();
     assert!(!output.status.success());
     assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_host_that_is_dismissed_is_the_keeper_no_longer() {
+    let cluster = Cluster::start(1);
+    let root = as_user(&cluster, "root");
+    let key = root.keys().keeper();
+    runtime().block_on(async {
+        root.set_up(None).await.unwrap();
+        let host = v1::Keeper {
+            host: "web2".to_owned(),
+        };
+        let another = prn_fleet::encoded(&host);
+        let host = v1::Keeper {
+            host: "web1".to_owned(),
+        };
+        let own = prn_fleet::encoded(&host);
+        // One that is malformed is nobody's.
+        for (value, is_left) in [(own, false), (another, true), (vec![0xff], true)] {
+            root.admit_agent("web1").await.unwrap();
+            let kept = Txn::new().put(&key, value.clone());
+            root.etcd().commit(&kept).await.unwrap();
+            root.dismiss_agent("web1").await.unwrap();
+            let (found, _) = root.etcd().read(&key).await.unwrap();
+            assert_eq!(
+                found.map(|item| item.value.to_vec()),
+                is_left.then_some(value)
+            );
+        }
+    });
+}
+
+/// As docs/fleet.md and `prn fleet dismiss` say: etcd asks for rights when a watch is made.
+#[test]
+fn a_watch_that_is_open_outlives_a_dismissal_until_its_connection_ends() {
+    let mut cluster = Cluster::start(1);
+    let root = as_user(&cluster, "root");
+    let web1 = as_user(&cluster, "prn:prod:agent:web1");
+    let runtime = runtime();
+    let range = WatchRange::prefix(root.keys().job(""));
+    let write = |id: &'static str| {
+        let written = Txn::new().put(&root.keys().job(id), Vec::new());
+        let root = &root;
+        async move { root.etcd().commit(&written).await.unwrap() }
+    };
+    let mut watcher = Watcher::new(web1.etcd(), [range]);
+    runtime.block_on(async {
+        root.set_up(None).await.unwrap();
+        root.admit_agent("web1").await.unwrap();
+        let told = watcher.next().await.unwrap();
+        assert!(matches!(told, Told::Snapshot { .. }), "{told:?}");
+        for id in ["before", "after"] {
+            write(id).await;
+            let told = timeout(PATIENCE, watcher.next()).await.unwrap();
+            assert!(matches!(told, Ok(Told::Put { .. })), "{id}: {told:?}");
+            root.dismiss_agent("web1").await.unwrap();
+        }
+    });
+    cluster.kill(0);
+    cluster.run(0);
+    runtime.block_on(async {
+        let told = timeout(PATIENCE, watcher.next()).await.unwrap();
+        let is_refused = matches!(told, Err(EtcdError::Denied(_) | EtcdError::Protocol(_)));
+        assert!(is_refused, "{told:?}");
+    });
 }
 
 async fn claimed(fleet: &Fleet, host: &str, id: &str) -> Claimed {

@@ -129,7 +129,8 @@ impl Fleet {
     }
 
     /// Lets the agent of a host in no longer, and takes its announcement away: nobody is told of the
-    /// host any more.
+    /// host any more. Where it looked after what others have lost, another one does. A watch of its goes
+    /// on until its connection ends: etcd asks for rights when one is made.
     ///
     /// # Errors
     /// [`FleetError::Etcd`], and as [`Keys::agent_user`].
@@ -139,10 +140,23 @@ impl Fleet {
         self.etcd().remove_role(&user).await?;
         let announcement = Txn::new().delete(&self.keys().host(host));
         self.etcd().commit(&announcement).await?;
+        self.depose(host).await
+    }
+
+    /// Sees to it that the host's agent is not the one that looks after what others have lost.
+    async fn depose(&self, host: &str) -> Result<(), FleetError> {
+        let key = self.keys().keeper();
+        let (item, _) = self.etcd().read(&key).await?;
+        let keeper = item.and_then(|item| self.known::<v1::Keeper>(&item));
+        if let Some(keeper) = keeper.filter(|keeper| keeper.value.host == host) {
+            // Another one may be it by now.
+            let deposed = Txn::new().if_at(&key, keeper.revision).delete(&key);
+            self.etcd().commit(&deposed).await?;
+        }
         Ok(())
     }
 
-    /// Lets somebody in no longer.
+    /// Lets somebody in no longer. A watch goes on, as with [`Fleet::dismiss_agent`].
     ///
     /// # Errors
     /// [`FleetError::Etcd`], and as [`Keys::client_user`].

@@ -30,6 +30,32 @@ pub enum SetupError {
         /// What is wrong there.
         what: String,
     },
+    /// A certificate of an invitation is outside of its time.
+    #[error(
+        "{}: {what} in it is valid {period}: set the clock if it is wrong, and else get a new one by `prn fleet invite`",
+        path.display()
+    )]
+    NotNow {
+        /// The invitation.
+        path: PathBuf,
+        /// Which certificate.
+        what: &'static str,
+        /// From when to when, and what the clock says.
+        period: String,
+    },
+    /// An invitation's certificate ends before the one that it would replace.
+    #[error(
+        "the certificate in it ends {ends}, earlier than the one that is there, {}, which ends {known}: get a new one by `prn fleet invite`, whose --days says for how long",
+        there.display()
+    )]
+    Earlier {
+        /// When it ends.
+        ends: String,
+        /// The one that is there.
+        there: PathBuf,
+        /// When that ends.
+        known: String,
+    },
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {

@@ -3,9 +3,11 @@
 
 use std::path::Path;
 
-use prn_client::credentials::KeyFingerprint;
-use prn_fleet::is_name;
-use prn_proto::tls::{AuthorityCertificate, Certificate, Key, check_key};
+use prn_client::credentials::{KeyFingerprint, load_certificate, now};
+use prn_fleet::{Keys, is_name};
+use prn_proto::tls::{
+    AuthorityCertificate, Certificate, Key, TlsError, check_client, check_key, shown_time,
+};
 use prn_proto::units::Address;
 use serde::{Deserialize, Deserializer};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
@@ -41,6 +43,38 @@ pub struct Invitation {
     pub submitter: Vec<Submitter>,
 }
 
+/// Those in it.
+struct Certificates {
+    authority: AuthorityCertificate,
+    own: Certificate,
+}
+
+impl Certificates {
+    /// Which one is not valid now, and its time.
+    fn outside(&self) -> Option<(&'static str, String)> {
+        let now = now();
+        let both = [
+            (
+                "the authority's certificate",
+                self.authority.check_validity(now),
+            ),
+            ("the certificate", self.own.check_validity(now)),
+        ];
+        let mut outside = both.into_iter().filter_map(|(what, checked)| {
+            let error = checked.err()?;
+            let TlsError::NotValidNow {
+                from, until, now, ..
+            } = &error
+            else {
+                return Some((what, error.to_string()));
+            };
+            let period = format!("from {from} to {until}, and this machine's clock says {now}");
+            Some((what, period))
+        });
+        outside.next()
+    }
+}
+
 /// Somebody who submits jobs.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,7 +90,7 @@ fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String
 }
 
 impl Invitation {
-    /// That in a file.
+    /// That in a file. Its certificate is who it says to be, now, by its authority.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -71,12 +105,17 @@ impl Invitation {
         if found.host.is_some() == found.client.is_some() {
             return Err(malformed("of neither a host nor a client"));
         }
-        found.check().map_err(malformed)?;
+        let certificates = found.check().map_err(malformed)?;
+        if let Some((what, period)) = certificates.outside() {
+            let path = path.to_owned();
+            return Err(SetupError::NotNow { path, what, period });
+        }
+        found.check_signed(&certificates).map_err(malformed)?;
         Ok(found)
     }
 
     /// What of it becomes the name of a file, or is believed, is what it says to be.
-    fn check(&self) -> Result<(), &'static str> {
+    fn check(&self) -> Result<Certificates, &'static str> {
         let submitters = self.submitter.iter();
         let mut names = [&self.fleet]
             .into_iter()
@@ -86,17 +125,67 @@ impl Invitation {
         if !names.all(|name| is_name(name)) {
             return Err("a name in it is none");
         }
-        AuthorityCertificate::from_pem(self.authority.as_bytes())
+        let authority = AuthorityCertificate::from_pem(self.authority.as_bytes())
             .map_err(|_| "the authority's certificate in it is none")?;
-        let own = Certificate::from_pem(self.certificate.as_bytes())
-            .map_err(|_| "the certificate in it is none")?;
+        let own = self.own()?;
         let key = Key::from_pem(self.key.as_bytes()).map_err(|_| "the key in it is none")?;
         check_key(&own, &key).map_err(|_| "the key in it is not the certificate's")?;
         let mut submitters = self.submitter.iter();
         if submitters.any(|who| who.fingerprint.parse::<KeyFingerprint>().is_err()) {
             return Err("the fingerprint of a key in it is none");
         }
+        Ok(Certificates { authority, own })
+    }
+
+    /// The certificate is what etcd will know the user by.
+    fn check_signed(&self, certificates: &Certificates) -> Result<(), &'static str> {
+        let Certificates { authority, own } = certificates;
+        check_client(own, authority, now())
+            .map_err(|_| "the authority in it has not signed its certificate")?;
+        let user = self.user();
+        if user.is_none() || own.names().common != user {
+            return Err("the certificate in it is of another name");
+        }
         Ok(())
+    }
+
+    /// The user of etcd whose it is to be.
+    fn user(&self) -> Option<String> {
+        let keys = Keys::new(&self.fleet).ok()?;
+        let user = match (&self.host, &self.client) {
+            (Some(host), _) => keys.agent_user(host),
+            (None, name) => keys.client_user(name.as_deref()?),
+        };
+        user.ok()
+    }
+
+    /// The certificate of who is invited.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn own(&self) -> Result<Certificate, &'static str> {
+        Certificate::from_pem(self.certificate.as_bytes())
+            .map_err(|_| "the certificate in it is none")
+    }
+
+    /// Checks that its certificate does not end before the one that it is to replace. One that cannot be
+    /// read is no loss.
+    ///
+    /// # Errors
+    /// [`SetupError::Earlier`].
+    pub fn check_replaces(&self, there: &Path) -> Result<(), SetupError> {
+        let (Ok(own), Ok(known)) = (self.own(), load_certificate(there)) else {
+            return Ok(());
+        };
+        let [ends, known] = [own, known].map(|one| one.not_after().unwrap_or_default());
+        if ends >= known {
+            return Ok(());
+        }
+        Err(SetupError::Earlier {
+            ends: shown_time(ends),
+            there: there.to_owned(),
+            known: shown_time(known),
+        })
     }
 
     /// The file's text.

@@ -495,7 +495,7 @@ mod tests {
             attempt: 1,
             exit_cause: Some(prn_proto::v1::ExitCause {
                 kind: prn_proto::v1::exit_cause::Kind::Exited.into(),
-                exit_code: Some(3),
+                exit_code: 3,
                 ..prn_proto::v1::ExitCause::default()
             }),
             ..v1::Outcome::default()

@@ -14,6 +14,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, Error, OtherError};
 
 use super::authority::{AuthorityCertificate, RevocationList};
+use super::certificate::Certificate;
 use super::error::TlsError;
 use super::kind::KeyKinds;
 use super::provider::provider_for;
@@ -46,6 +47,26 @@ pub(super) fn of_clients(
         })
     });
     chains.collect()
+}
+
+/// Checks that this authority has signed it, for a client, and that both are valid at `now` (since the
+/// Unix epoch). For whoever is given both at once: a peer's is checked in the handshake.
+///
+/// # Errors
+/// [`TlsError::NotSigned`].
+pub fn check_client(
+    certificate: &Certificate,
+    authority: &AuthorityCertificate,
+    now: Duration,
+) -> Result<(), TlsError> {
+    let kinds = KeyKinds::of([authority.kind(), certificate.kind()]);
+    let chains = of_clients(std::slice::from_ref(authority), &[], kinds)?;
+    let now = UnixTime::since_unix_epoch(now);
+    let checked = check(&chains, &[], now, |verifier| {
+        let verified = verifier.verify_client_cert(&certificate.der, &[], now);
+        verified.map(drop)
+    });
+    checked.map_err(TlsError::NotSigned)
 }
 
 /// For certificates of servers.

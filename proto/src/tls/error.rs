@@ -76,6 +76,9 @@ pub enum TlsError {
         "it is no certificate authority's (CA:TRUE, and allowed to sign certificates): give that of who signs the others"
     )]
     NoAuthority,
+    /// An authority does not stand for it.
+    #[error("the authority has not signed it for a client")]
+    NotSigned(#[source] rustls::Error),
     /// It is no list of what is revoked.
     #[error(
         "not a certificate revocation list (version 2, with a number and the time of the next one)"

@@ -46,7 +46,8 @@ pub struct Invite {
 ///
 /// Its certificates count no more in etcd, at once, and a host is announced no longer. What runs on
 /// the host goes on. Servers let the agent, or who submitted jobs, in still: `prn pin remove` there
-/// ends that, as it is printed.
+/// ends that, as it is printed. A watch of etcd that is open goes on, and tells what changes, until its
+/// connection ends: where that matters, restart the members of etcd one after the other.
 #[derive(Debug, Args)]
 pub struct Dismiss {
     /// The host's name in the fleet; with --client, somebody's
@@ -164,6 +165,9 @@ pub async fn dismiss(args: Dismiss) -> Result<Exit, Failure> {
     output::notice(&format!(
         "{left}: `prn pin remove {who}`, and `prn server reload`"
     ));
+    output::notice(
+        "a watch of etcd that it has open goes on until its connection ends: restart the members of etcd one after the other where that matters",
+    );
     if args.client {
         forget_client(&folder, name)?;
     }

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use prn_client::Label;
 use prn_launch::access::check;
+use prn_launch::access::types::AccessName;
 use prn_launch::options::{Options, Reload};
-use prn_proto::tls::Certificate;
 use prn_proto::units::Address;
 use toml_edit::{Array, DocumentMut, Item, value};
 
 use crate::commands::pin::CONFIG;
-use crate::commands::pin::guest::{Guest, let_in};
+use crate::commands::pin::guest::{Admission, Guest, how_to_let_in, let_in};
 use crate::commands::policy;
 use crate::commands::server;
 use crate::context::config::Place;
@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::fleet::error::SetupError;
 use crate::fleet::fault::FleetFault;
 use crate::fleet::folder::{self, PRIVATE, READABLE, put_new};
-use crate::fleet::invitation::{AGENT, Invitation};
+use crate::fleet::invitation::{AGENT, Invitation, Submitter};
 use crate::fleet::section::{self, Section};
 use crate::output;
 
@@ -52,7 +52,9 @@ const AUTHORITY: &str = "agent-store.pem";
 /// [fleet.NAME] of the configuration.
 ///
 /// Where it takes part already, under the same name: another certificate and key, in place of the
-/// earlier ones, before those expire. All else stays as it is.
+/// earlier ones, before those expire. All else stays as it is. Nobody who submits jobs is let in by
+/// that: for each whose key the host's server does not know, the command that does it is printed. A
+/// certificate that ends earlier than the one that is there is refused.
 #[derive(Debug, Args)]
 pub struct Join {
     /// The invitation
@@ -102,7 +104,8 @@ impl Files {
     }
 }
 
-/// Another certificate and key of an agent. Repeated, it ends at the same.
+/// Another certificate and key of an agent. Repeated, it ends at the same. Of others, whom the host lets
+/// in by now is the host's matter.
 fn renew_host(args: &Join, invitation: &Invitation, files: &Files) -> Result<Exit, Failure> {
     if args.address.is_some() || !args.label.is_empty() {
         let toml = files.at(TOML);
@@ -111,10 +114,12 @@ fn renew_host(args: &Join, invitation: &Invitation, files: &Files) -> Result<Exi
             toml.display()
         )));
     }
+    let replaced = invitation.check_replaces(&files.at(CERTIFICATE));
+    replaced.map_err(FleetFault::from)?;
     let draft = files.at(&format!("{CERTIFICATE}.{}.draft", std::process::id()));
     let mut drafts = Written::default();
     drafts.put(&draft, &invitation.certificate, READABLE)?;
-    if !let_all_in(args, invitation, &draft)? {
+    if let_agent_in(args, &draft)? == Admission::Refused {
         return Ok(exit::ERROR);
     }
     for (name, text, mode) in [
@@ -131,6 +136,14 @@ fn renew_host(args: &Join, invitation: &Invitation, files: &Files) -> Result<Exi
     output::notice(
         "the agent has another certificate and key: start it again (`systemctl restart prn-agent`), its jobs go on",
     );
+    for submitter in &invitation.submitter {
+        if let Some(how) = how_to_let_in(&args.config, &guest(submitter)?)? {
+            output::notice(&format!(
+                "{} submits jobs, and this host's server does not know its key: {how}, and `prn server reload`",
+                submitter.name
+            ));
+        }
+    }
     Ok(exit::OK)
 }
 
@@ -165,7 +178,9 @@ fn join_host(args: &Join, invitation: &Invitation, host: &str) -> Result<Exit, F
     let certificate = files.at(CERTIFICATE);
     written.put(&certificate, &invitation.certificate, READABLE)?;
     written.put(&files.at(AUTHORITY), &invitation.authority, READABLE)?;
-    if !let_all_in(args, invitation, &certificate)? {
+    if !let_submitters_in(args, invitation)?
+        || let_agent_in(args, &certificate)? == Admission::Refused
+    {
         return Ok(exit::ERROR);
     }
     take_signed(&args.config, &invitation.fleet)?;
@@ -251,28 +266,39 @@ fn from_here(listens: &Address) -> String {
     }
 }
 
-/// Those who submit jobs, and the agent. False: what there is to do was said.
-fn let_all_in(args: &Join, invitation: &Invitation, agent: &Path) -> Result<bool, Failure> {
-    let named = |name: &str| policy::name(name).map_err(|error| Failure::Usage(error.to_owned()));
+fn named(name: &str) -> Result<AccessName, Failure> {
+    policy::name(name).map_err(|error| Failure::Usage(error.to_owned()))
+}
+
+fn guest(submitter: &Submitter) -> Result<Guest, Failure> {
+    Ok(Guest {
+        name: named(&submitter.name)?,
+        what: submitter.fingerprint.clone(),
+        role: named(CLIENT_ROLE)?,
+        verbs: &[],
+        is_renewed: false,
+    })
+}
+
+/// Those who submit jobs. False: what there is to do was said.
+fn let_submitters_in(args: &Join, invitation: &Invitation) -> Result<bool, Failure> {
     for submitter in &invitation.submitter {
-        let client = Guest {
-            name: named(&submitter.name)?,
-            what: submitter.fingerprint.clone(),
-            role: named(CLIENT_ROLE)?,
-            verbs: &[],
-            is_renewed: false,
-        };
-        if !let_in(&args.config, client)? {
-            return Ok(false);
+        match let_in(&args.config, guest(submitter)?)? {
+            Admission::AsAsked => output::notice(&format!(
+                "{} submits jobs, and is let in: with the role {CLIENT_ROLE}, which sees, reads and stops all processes of this host",
+                submitter.name
+            )),
+            Admission::OtherRole => {}
+            Admission::Refused => return Ok(false),
         }
-        output::notice(&format!(
-            "{} submits jobs, and is let in: with the role {CLIENT_ROLE}, which sees, reads and stops all processes of this host",
-            submitter.name
-        ));
     }
+    Ok(true)
+}
+
+fn let_agent_in(args: &Join, certificate: &Path) -> Result<Admission, Failure> {
     let agent = Guest {
         name: named(AGENT)?,
-        what: agent.display().to_string(),
+        what: certificate.display().to_string(),
         role: named(AGENT_ROLE)?,
         verbs: AGENT_VERBS,
         is_renewed: true,
@@ -383,9 +409,11 @@ fn renew_client(
     invitation: &Invitation,
     section: &Section<'_>,
 ) -> Result<Exit, Failure> {
-    let [fingerprint, _] = Certificate::from_pem(invitation.certificate.as_bytes())
-        .map_err(|_| Failure::Usage("the certificate of the invitation is none".to_owned()))?
-        .key_fingerprints();
+    let replaced = invitation.check_replaces(section.certificate);
+    replaced.map_err(FleetFault::from)?;
+    let own = invitation.own();
+    let own = own.map_err(|why| Failure::Usage(why.to_owned()))?;
+    let [fingerprint, _] = own.key_fingerprints();
     put_instead(section.key, &invitation.key, PRIVATE)?;
     put_instead(section.certificate, &invitation.certificate, READABLE)?;
     put_instead(section.authority, &invitation.authority, READABLE)?;

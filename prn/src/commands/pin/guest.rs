@@ -28,12 +28,23 @@ pub struct Guest {
     pub is_renewed: bool,
 }
 
+/// What became of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It is let in with its role.
+    AsAsked,
+    /// It was let in before, and keeps another role, as was said.
+    OtherRole,
+    /// It is refused, and why was said.
+    Refused,
+}
+
 /// Lets it in. A client of its name that has its key stays as it is; one with another key is not
-/// touched, unless it is to be renewed. False: it is refused, and why was said.
+/// touched, unless it is to be renewed.
 ///
 /// # Errors
 /// There is another client of that name; a file cannot be read or written.
-pub fn let_in(config: &Path, guest: Guest) -> Result<bool, Failure> {
+pub fn let_in(config: &Path, guest: Guest) -> Result<Admission, Failure> {
     let key = Known::of(&guest.what)?.key();
     let is_there = Place::of(config, &guest.name)?
         .client(&guest.name)
@@ -45,7 +56,7 @@ pub fn let_in(config: &Path, guest: Guest) -> Result<bool, Failure> {
     };
     let Some(access) = access else {
         return if is_there {
-            Ok(false)
+            Ok(Admission::Refused)
         } else {
             add(config, guest, true)
         };
@@ -56,13 +67,14 @@ pub fn let_in(config: &Path, guest: Guest) -> Result<bool, Failure> {
     };
     let (keys, role) = (keys(&access, &guest.name), &principal.role);
     if keys.contains(&key) {
-        if *role != guest.role {
-            output::notice(&format!(
-                "client {} is there with this key, and keeps its role {role}",
-                guest.name
-            ));
+        if *role == guest.role {
+            return Ok(Admission::AsAsked);
         }
-        return Ok(true);
+        output::notice(&format!(
+            "client {} is there with this key, and keeps its role {role}",
+            guest.name
+        ));
+        return Ok(Admission::OtherRole);
     }
     if !guest.is_renewed || *role != guest.role {
         return Err(Failure::Usage(format!(
@@ -73,7 +85,29 @@ pub fn let_in(config: &Path, guest: Guest) -> Result<bool, Failure> {
     renew(config, guest, &keys)
 }
 
-fn add(config: &Path, guest: Guest, needs_role: bool) -> Result<bool, Failure> {
+/// What to tell the operator, where no client has its key: how it is let in, and with which role.
+///
+/// # Errors
+/// The configuration is refused.
+pub fn how_to_let_in(config: &Path, guest: &Guest) -> Result<Option<String>, Failure> {
+    let key = Known::of(&guest.what)?.key();
+    let access = check_file(config, &|_| {})?;
+    let clients = &access.policy.principals;
+    let has_key = |name: &AccessName| keys(&access, name).contains(&key);
+    if clients.keys().any(has_key) {
+        return Ok(None);
+    }
+    let (name, command) = (&guest.name, format!("prn pin add {} {key}", guest.name));
+    Ok(Some(match clients.get(name) {
+        Some(known) => format!(
+            "client {name} is there, with the role {} and another key, and this one would get that role: if both are the same one's, `{command}` lets it in",
+            known.role
+        ),
+        None => format!("`{command} --role {}` lets it in", guest.role),
+    }))
+}
+
+fn add(config: &Path, guest: Guest, needs_role: bool) -> Result<Admission, Failure> {
     let is_written = needs_role && !guest.verbs.is_empty();
     let role = is_written.then(|| role(&guest));
     let args = Add {
@@ -83,11 +117,14 @@ fn add(config: &Path, guest: Guest, needs_role: bool) -> Result<bool, Failure> {
         not_after: None,
         config: config.to_owned(),
     };
-    Ok(added(&args, role)?.is_some())
+    Ok(match added(&args, role)? {
+        Some(_) => Admission::AsAsked,
+        None => Admission::Refused,
+    })
 }
 
 /// The earlier keys go when the new one is there.
-fn renew(config: &Path, guest: Guest, earlier: &[KeyFingerprint]) -> Result<bool, Failure> {
+fn renew(config: &Path, guest: Guest, earlier: &[KeyFingerprint]) -> Result<Admission, Failure> {
     let name = guest.name;
     let args = Add {
         name: name.clone(),
@@ -97,7 +134,7 @@ fn renew(config: &Path, guest: Guest, earlier: &[KeyFingerprint]) -> Result<bool
         config: config.to_owned(),
     };
     if added(&args, None)?.is_none() {
-        return Ok(false);
+        return Ok(Admission::Refused);
     }
     for key in earlier {
         remove(&Remove {
@@ -109,7 +146,7 @@ fn renew(config: &Path, guest: Guest, earlier: &[KeyFingerprint]) -> Result<bool
     output::notice(&format!(
         "client {name} was there: it is known by this certificate alone now, and by its earlier one no longer"
     ));
-    Ok(true)
+    Ok(Admission::AsAsked)
 }
 
 fn keys(access: &Access, name: &AccessName) -> Vec<KeyFingerprint> {
