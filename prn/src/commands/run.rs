@@ -12,9 +12,8 @@ use crate::commands::can_i::dry_run;
 use crate::copy::Far;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::fleet::fault::FleetFault;
 use crate::fleet::running;
-use crate::fleet::submitting::{Placing, fitting_hosts};
+use crate::fleet::submitting::{Placing, to_be_asked};
 use crate::input::detach::DetachFlag;
 use crate::input::leftover::Leftover;
 use crate::input::stdin::Stdin;
@@ -202,8 +201,7 @@ async fn of_fleet(
     let is_dry = spec.dry_run;
     let spec = spec.completed(OutputPolicy::Follow)?;
     if is_dry {
-        let mut remotes = fitting_hosts(open, placing).await?.into_iter();
-        let first = remotes.next().ok_or(FleetFault::NoSigningHost)?;
+        let first = to_be_asked(open, placing, &spec).await?;
         return dry_run(&Servers::One(first), &spec, &FormatFlag::table()).await;
     }
     running::run(open, &spec, placing).await

@@ -7,7 +7,7 @@ use crate::commands::can_i::dry_run;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::fleet::fault::FleetFault;
-use crate::fleet::submitting::{Placing, fitting_hosts, job, submit as submit_job, tidy};
+use crate::fleet::submitting::{Placing, job, submit as submit_job, tidy, to_be_asked};
 use crate::input::leftover::Leftover;
 use crate::interrupts::Interrupts;
 use crate::output;
@@ -48,8 +48,7 @@ pub async fn submit(args: Submit) -> Result<Exit, Failure> {
     let spec = args.spec.completed(OutputPolicy::DropOldest)?;
     let open = args.fleet.open()?;
     if is_dry {
-        let mut remotes = fitting_hosts(&open, &args.placing).await?.into_iter();
-        let first = remotes.next().ok_or(FleetFault::NoSigningHost)?;
+        let first = to_be_asked(&open, &args.placing, &spec).await?;
         return dry_run(&Servers::One(first), &spec, &args.format).await;
     }
     let job = job(&open, &spec, &args.placing).await?;

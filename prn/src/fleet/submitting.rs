@@ -168,6 +168,25 @@ async fn fitting(open: &OpenFleet, placing: &Placing) -> Result<Client, Failure>
     Err(FleetFault::NoSigningHost.into())
 }
 
+/// The server that says what a start would come to: that of the first host that fits.
+///
+/// # Errors
+/// As [`fitting_hosts`]; there is none.
+pub async fn to_be_asked(
+    open: &OpenFleet,
+    placing: &Placing,
+    spec: &StartSpec,
+) -> Result<Remote, Failure> {
+    let mut remotes = fitting_hosts(open, placing).await?.into_iter();
+    let first = remotes.next().ok_or(FleetFault::NoSigningHost)?;
+    if !(open.signs || spec.sign) {
+        output::notice(
+            "what the first host that fits says to you: a job that is not signed is started there by its agent, which may be allowed other things",
+        );
+    }
+    Ok(first)
+}
+
 /// The servers of all hosts that are ready and fit. One that cannot be talked to is said, and passed over.
 ///
 /// # Errors
