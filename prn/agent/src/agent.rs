@@ -9,7 +9,7 @@ use prn_fleet::etcd::{EtcdError, KeyValue, Lease, Told, WatchRange, Watcher, jit
 use prn_fleet::v1;
 use prn_service::log;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::fatal::Fatal;
@@ -43,13 +43,15 @@ const RANGES: [Range; 3] = [Range::Queue, Range::Drain, Range::Keeper];
 pub async fn serve(shared: Rc<Shared>) -> Result<(), Fatal> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let lease = spawn_local(keep_lease(Rc::clone(&shared)));
-    let announcing = spawn_local(announce(Rc::clone(&shared)));
-    spawn_local(server::follow(Rc::clone(&shared)));
-    spawn_local(remind(Rc::clone(&shared)));
-    spawn_local(claiming::claim_what_fits(Rc::clone(&shared)));
+    let mut lasting = JoinSet::new();
+    lasting.spawn_local(keep_lease(Rc::clone(&shared)));
+    lasting.spawn_local(announce(Rc::clone(&shared)));
+    lasting.spawn_local(server::follow(Rc::clone(&shared)));
+    lasting.spawn_local(remind(Rc::clone(&shared)));
+    lasting.spawn_local(claiming::claim_what_fits(Rc::clone(&shared)));
     let ended = tokio::select! {
         error = follow_fleet(&shared) => Err(error),
+        error = first_ended(&mut lasting) => Err(error),
         _ = term.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
@@ -63,8 +65,14 @@ pub async fn serve(shared: Rc<Shared>) -> Result<(), Fatal> {
             ));
         }
     }
-    leave(&shared, [lease, announcing]).await;
+    leave(&shared, lasting).await;
     ended
+}
+
+/// Returns when one of these has ended, or panicked, of which none is meant to.
+async fn first_ended(lasting: &mut JoinSet<()>) -> Fatal {
+    let ended = lasting.join_next().await;
+    Fatal::Task(ended.and_then(Result::err))
 }
 
 /// Says which certificates end soon, each day: an agent may run for longer than they are valid.
@@ -78,13 +86,9 @@ async fn remind(shared: Rc<Shared>) {
 }
 
 /// Tells others that it is meant, with nothing under way that says otherwise.
-async fn leave(shared: &Shared, before: [JoinHandle<()>; 2]) {
+async fn leave(shared: &Shared, mut before: JoinSet<()>) {
     let lease = *shared.lease.borrow();
-    for task in before {
-        task.abort();
-        // It has ended, either way.
-        let _aborted = task.await;
-    }
+    before.shutdown().await;
     let mut away = shared.host.announced.clone();
     away.state = v1::host::State::Away.into();
     away.since = Some(prn_fleet::now());
@@ -274,4 +278,28 @@ async fn reconcile(shared: Rc<Shared>) {
     // Those tasks take what they need first.
     tokio::task::yield_now().await;
     shared.changed.notify_one();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_task_that_ends_or_panics_ends_the_agent() {
+        let ended = async |panics: bool| {
+            let mut lasting = JoinSet::new();
+            lasting.spawn(std::future::pending());
+            lasting.spawn(async move { assert!(!panics, "as meant") });
+            first_ended(&mut lasting).await
+        };
+        assert!(matches!(ended(false).await, Fatal::Task(None)));
+        let panicked = ended(true).await;
+        assert!(
+            panicked
+                .source()
+                .is_some_and(|why| why.to_string().contains("as meant"))
+        );
+    }
 }
