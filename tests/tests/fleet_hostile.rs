@@ -6,12 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use prn_fleet::etcd::{Told, Txn, WatchRange, Watcher};
+use prn_fleet::etcd::{EtcdError, Told, Txn, WatchRange, Watcher};
 use prn_fleet::v1::{self, outcome::State};
 use prn_fleet::{Claimed, Fleet, FleetError, JobView, Keep, Place, Standing, encoded, record};
 use prn_proto::v1::StartRequest;
 use prn_tests::agents::{self, Hosts, Plan};
 use prn_tests::etcd::Cluster;
+use prn_tests::{procfs, wait_within};
 use tokio::runtime::Runtime;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -272,4 +273,133 @@ fn a_host_that_is_back_after_another_one_has_refused_a_job_has_its_say() {
     let view = hosts.until(&id, "the end", JobView::is_over);
     let why = &view.outcome().unwrap().why;
     assert!(why.contains("web1: ") && why.contains("web2: "), "{why}");
+}
+
+/// What waits, with as many empty entries of its past as two bytes each leave room for: some 400 bytes of
+/// memory for each.
+fn crowded() -> Vec<u8> {
+    let label = b"\x1a\x06\x0a\x01x\x12\x01y";
+    let empty = b"\x42\x00".repeat((256 * 1024 - label.len()) / 2);
+    [label.as_slice(), &empty].concat()
+}
+
+/// So many that wait for a host that is not there, each with a thousand entries of its past.
+async fn put_many(fleet: &Fleet, numbers: std::ops::Range<u32>) {
+    let waiting = v1::Waiting {
+        host: "web9".to_owned(),
+        past: vec![v1::Past::default(); 1000],
+        ..v1::Waiting::default()
+    };
+    for number in numbers {
+        let key = fleet.keys().waiting(&format!("many{number}"));
+        put(fleet, &key, encoded(&waiting)).await;
+    }
+}
+
+/// Waits until the agent has been told of all that waits for the so manieth time; the most memory that it
+/// had.
+fn peak(hosts: &Hosts, times: usize) -> u64 {
+    wait_within(Duration::from_secs(60), "all that waits to be read", || {
+        hosts.hosts[0].log().matches("queue/zzz").count() == times
+    });
+    let pid = hosts.hosts[0].agent_pid().try_into().unwrap();
+    procfs::memory(pid, "VmHWM")
+}
+
+#[test]
+fn what_one_agent_can_write_takes_no_other_one_over_its_memory() {
+    let mut hosts = Hosts::start(1, 1, &[]);
+    let fleet = hosts.fleet.clone();
+    let keys = fleet.keys().clone();
+    hosts.runtime.block_on(async {
+        for number in 0..10 {
+            let key = keys.waiting(&format!("crowded{number}"));
+            put(&fleet, &key, crowded()).await;
+        }
+        for number in 0..150 {
+            let large = keys.waiting(&format!("large{number}"));
+            put(&fleet, &large, vec![b'x'; 1 << 20]).await;
+        }
+        for number in 0..100 {
+            let long = format!("{number}{}", "y".repeat(1 << 20));
+            put(&fleet, &keys.waiting(&long), garbage()).await;
+        }
+        put_many(&fleet, 0..40).await;
+        // The last of all, by its name.
+        put(&fleet, &keys.waiting("zzz"), garbage()).await;
+    });
+    let first = hosts.submit(agents::job(&["true"], 1));
+    hosts.until(&first, "the end", JobView::is_over);
+    let mut peaks = vec![peak(&hosts, 1)];
+    hosts.hosts[0].end_agent(Signal::SIGKILL);
+    hosts.hosts[0].run_agent();
+    let second = hosts.submit(agents::job(&["true"], 1));
+    hosts.until(&second, "the end", JobView::is_over);
+    peaks.push(peak(&hosts, 2));
+    // More than is known here at a time.
+    hosts.runtime.block_on(put_many(&fleet, 40..400));
+    hosts.hosts[0].end_agent(Signal::SIGKILL);
+    hosts.hosts[0].run_agent();
+    peaks.push(peak(&hosts, 3));
+    println!("at most {peaks:?} bytes");
+    assert!(peaks.iter().all(|peak| *peak < 200_000_000), "{peaks:?}");
+}
+
+#[test]
+fn what_is_too_large_is_told_once_however_often_it_is_written() {
+    let hosts = Hosts::start(1, 1, &[]);
+    let fleet = &hosts.fleet;
+    let large = fleet.keys().waiting("large");
+    hosts.runtime.block_on(async {
+        for _ in 0..5 {
+            put(fleet, &large, vec![b'x'; 300 * 1024]).await;
+        }
+    });
+    let id = hosts.submit(agents::job(&["true"], 1));
+    hosts.until(&id, "the end", JobView::is_over);
+    let log = hosts.hosts[0].log();
+    assert_eq!(log.matches(&large).count(), 1, "{log}");
+}
+
+#[test]
+fn what_was_written_while_an_agent_was_cut_off_is_not_kept_all_at_once() {
+    let hosts = Hosts::with(Plan {
+        has_links: true,
+        ..Plan::default()
+    });
+    hosts.hosts[0].store(|link| link.interrupt());
+    let fleet = &hosts.fleet;
+    let keys = fleet.keys();
+    hosts.runtime.block_on(async {
+        for _ in 0..300 {
+            put(fleet, &keys.waiting("large"), vec![b'x'; 1 << 20]).await;
+        }
+        put(fleet, &keys.waiting("zzz"), garbage()).await;
+    });
+    hosts.hosts[0].store(|link| link.resume());
+    let peak = peak(&hosts, 1);
+    println!("at most {peak} bytes");
+    assert!(peak < 200_000_000, "{peak}");
+    let id = hosts.submit(agents::job(&["true"], 1));
+    hosts.until(&id, "the end", JobView::is_over);
+}
+
+#[test]
+fn listings_take_no_more_room_than_their_client_has() {
+    let cluster = Cluster::start(1);
+    Runtime::new().unwrap().block_on(async {
+        let etcd = cluster.client_for(PATIENCE).with_room_for(4 << 20);
+        for key in ["/a/1", "/a/2", "/a/3", "/b/1", "/b/2"] {
+            let txn = Txn::new().put(key, vec![b'x'; 1 << 20]);
+            etcd.commit(&txn).await.unwrap();
+        }
+        let all = etcd.read_all("/").await;
+        assert!(matches!(all, Err(EtcdError::TooLarge)), "{all:?}");
+        let first = etcd.read_all("/a/").await.unwrap();
+        let second = etcd.read_all("/b/").await;
+        assert!(matches!(second, Err(EtcdError::TooLarge)), "beside it");
+        drop(first);
+        let second = etcd.read_all("/b/").await.unwrap();
+        assert_eq!(second.items.len(), 2);
+    });
 }

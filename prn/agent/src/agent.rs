@@ -6,14 +6,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use prn_fleet::etcd::{EtcdError, KeyValue, Lease, Told, WatchRange, Watcher, jitter};
-use prn_fleet::v1;
+use prn_fleet::{Record, v1};
 use prn_service::log;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::fatal::Fatal;
 use crate::held::Sent;
+use crate::queue::Queue;
 use crate::shared::Shared;
 use crate::{claiming, held, keeper, server};
 
@@ -22,8 +23,6 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Others are told of what is free this often at most.
 const ANNOUNCE_TIME: Duration = Duration::from_secs(1);
-/// Most bytes of one that waits: with what a thousand hosts have said of it there is room left.
-const WAITING_MAX: usize = 256 * 1024;
 /// How often it is said that a certificate ends soon.
 const REMIND_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the end waits for what was claimed to be started, and for etcd.
@@ -43,13 +42,15 @@ const RANGES: [Range; 3] = [Range::Queue, Range::Drain, Range::Keeper];
 pub async fn serve(shared: Rc<Shared>) -> Result<(), Fatal> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let lease = spawn_local(keep_lease(Rc::clone(&shared)));
-    let announcing = spawn_local(announce(Rc::clone(&shared)));
-    spawn_local(server::follow(Rc::clone(&shared)));
-    spawn_local(remind(Rc::clone(&shared)));
-    spawn_local(claiming::claim_what_fits(Rc::clone(&shared)));
+    let mut lasting = JoinSet::new();
+    lasting.spawn_local(keep_lease(Rc::clone(&shared)));
+    lasting.spawn_local(announce(Rc::clone(&shared)));
+    lasting.spawn_local(server::follow(Rc::clone(&shared)));
+    lasting.spawn_local(remind(Rc::clone(&shared)));
+    lasting.spawn_local(claiming::claim_what_fits(Rc::clone(&shared)));
     let ended = tokio::select! {
         error = follow_fleet(&shared) => Err(error),
+        error = first_ended(&mut lasting) => Err(error),
         _ = term.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
@@ -63,8 +64,14 @@ pub async fn serve(shared: Rc<Shared>) -> Result<(), Fatal> {
             ));
         }
     }
-    leave(&shared, [lease, announcing]).await;
+    leave(&shared, lasting).await;
     ended
+}
+
+/// Returns when one of these has ended, or panicked, of which none is meant to.
+async fn first_ended(lasting: &mut JoinSet<()>) -> Fatal {
+    let ended = lasting.join_next().await;
+    Fatal::Task(ended.and_then(Result::err))
 }
 
 /// Says which certificates end soon, each day: an agent may run for longer than they are valid.
@@ -78,13 +85,9 @@ async fn remind(shared: Rc<Shared>) {
 }
 
 /// Tells others that it is meant, with nothing under way that says otherwise.
-async fn leave(shared: &Shared, before: [JoinHandle<()>; 2]) {
+async fn leave(shared: &Shared, mut before: JoinSet<()>) {
     let lease = *shared.lease.borrow();
-    for task in before {
-        task.abort();
-        // It has ended, either way.
-        let _aborted = task.await;
-    }
+    before.shutdown().await;
     let mut away = shared.host.announced.clone();
     away.state = v1::host::State::Away.into();
     away.since = Some(prn_fleet::now());
@@ -164,26 +167,20 @@ fn announced(shared: &Shared) -> v1::Host {
 async fn follow_fleet(shared: &Rc<Shared>) -> Fatal {
     let keys = shared.fleet.keys();
     let ranges = RANGES.map(|range| match range {
-        Range::Queue => WatchRange::prefix(keys.waiting("")),
+        Range::Queue => WatchRange {
+            changes_only: true,
+            ..WatchRange::prefix(keys.waiting(""))
+        },
         Range::Drain => WatchRange::key(keys.drain(&shared.host.name)),
         Range::Keeper => WatchRange::key(keys.keeper()),
     });
-    let mut watcher = Watcher::new(shared.fleet.etcd(), ranges.clone());
     let mut keeping = keeper::Candidate::new(shared);
     spawn_local(reconcile(Rc::clone(shared)));
     loop {
-        match watcher.next().await {
-            Ok(told) => match RANGES.get(told.range()) {
-                Some(Range::Queue) => {
-                    queue_told(shared, told);
-                    if shared.has_room_for_more() {
-                        watcher = Watcher::new(shared.fleet.etcd(), ranges.clone());
-                    }
-                }
-                Some(Range::Drain) => set_drained(shared, there(&told).is_some()),
-                Some(Range::Keeper) => keeping.there_is(there(&told)),
-                None => {}
-            },
+        let watcher = Watcher::new(shared.fleet.etcd(), ranges.clone());
+        match follow_changes(shared, watcher, &mut keeping).await {
+            // It took so long that the revision is gone: as it is now, then.
+            Ok(()) | Err(EtcdError::Compacted) => {}
             Err(error) if error.is_transient() => log::error(&error),
             // Somebody has to make that smaller; what is known is served meanwhile.
             Err(error @ EtcdError::TooLarge) => {
@@ -191,6 +188,35 @@ async fn follow_fleet(shared: &Rc<Shared>) -> Fatal {
                 sleep(jitter(LONGEST_WAIT)).await;
             }
             Err(error) => return error.into(),
+        }
+    }
+}
+
+/// What is there, and each change, until there is reason to read what is there anew.
+async fn follow_changes(
+    shared: &Shared,
+    mut watcher: Watcher,
+    keeping: &mut keeper::Candidate,
+) -> Result<(), EtcdError> {
+    loop {
+        let told = match watcher.next().await {
+            // It goes on where it was.
+            Err(error) if error.is_transient() => {
+                log::error(&error);
+                continue;
+            }
+            told => told?,
+        };
+        match RANGES.get(told.range()) {
+            Some(Range::Queue) => {
+                queue_told(shared, told).await?;
+                if shared.queue.borrow().has_room_for_more() {
+                    return Ok(());
+                }
+            }
+            Some(Range::Drain) => set_drained(shared, there(&told).is_some()),
+            Some(Range::Keeper) => keeping.there_is(there(&told)),
+            None => {}
         }
     }
 }
@@ -204,23 +230,45 @@ fn there(told: &Told) -> Option<&KeyValue> {
     }
 }
 
-fn queue_told(shared: &Shared, told: Told) {
+async fn queue_told(shared: &Shared, told: Told) -> Result<(), EtcdError> {
     match told {
-        Told::Snapshot { items, .. } => {
-            shared.queue.borrow_mut().clear();
-            shared.is_more_waiting.set(false);
-            items.iter().for_each(|item| enqueue(shared, item));
+        Told::Snapshot { revision, .. } => {
+            let queue = read_queue(shared, revision).await?;
+            shared.queue.replace(queue);
             shared.queue_changed();
         }
         Told::Put { item, .. } => {
-            enqueue(shared, &item);
+            if let Some(waiting) = known(shared, &item) {
+                shared.queue.borrow_mut().insert(waiting);
+            }
+            shared.tell_malformed();
             shared.queue_changed();
         }
-        Told::Deleted { key, .. } => {
-            let mut queue = shared.queue.borrow_mut();
-            queue.retain(|(_, waiting), _| *waiting != key);
-        }
+        Told::Deleted { key, .. } => shared.queue.borrow_mut().remove(&key),
     }
+    Ok(())
+}
+
+/// What waits, and is where jobs wait: an agent's role may write below that as well.
+fn known(shared: &Shared, item: &KeyValue) -> Option<Record<v1::Waiting>> {
+    if shared.fleet.keys().of_waiting(&item.key).is_none() {
+        shared.fleet.pass_over(&item.key);
+        return None;
+    }
+    shared.fleet.known(item)
+}
+
+/// What waits as of this revision: however much it is, no more of it at a time than one page.
+async fn read_queue(shared: &Shared, revision: i64) -> Result<Queue, EtcdError> {
+    let prefix = shared.fleet.keys().waiting("");
+    let mut pages = shared.fleet.etcd().pages(&prefix, revision);
+    let mut queue = Queue::default();
+    while let Some(items) = pages.next().await? {
+        let known = items.iter().filter_map(|item| known(shared, item));
+        known.for_each(|waiting| queue.insert(waiting));
+        shared.tell_malformed();
+    }
+    Ok(queue)
 }
 
 fn set_drained(shared: &Shared, is_drained: bool) {
@@ -233,23 +281,6 @@ fn set_drained(shared: &Shared, is_drained: bool) {
         log::line(format_args!("the host is {what}, as an operator wants it"));
         shared.touch();
     }
-}
-
-fn enqueue(shared: &Shared, item: &KeyValue) {
-    if item.value.len() > WAITING_MAX {
-        let (key, bytes) = (&item.key, item.value.len());
-        log::line(format_args!(
-            "{key:?} has {bytes} bytes, and is passed over: {WAITING_MAX} at most are prn's"
-        ));
-        return;
-    }
-    if shared.fleet.keys().of_waiting(&item.key).is_none() {
-        shared.fleet.pass_over(&item.key);
-    } else if let Some(waiting) = shared.fleet.known::<v1::Waiting>(item) {
-        let place = (waiting.created, waiting.key.clone());
-        shared.enqueue(place, waiting);
-    }
-    shared.tell_malformed();
 }
 
 /// Takes up the claims that the agent before this one had.
@@ -276,4 +307,28 @@ async fn reconcile(shared: Rc<Shared>) {
     // Those tasks take what they need first.
     tokio::task::yield_now().await;
     shared.changed.notify_one();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_task_that_ends_or_panics_ends_the_agent() {
+        let ended = async |panics: bool| {
+            let mut lasting = JoinSet::new();
+            lasting.spawn(std::future::pending());
+            lasting.spawn(async move { assert!(!panics, "as meant") });
+            first_ended(&mut lasting).await
+        };
+        assert!(matches!(ended(false).await, Fatal::Task(None)));
+        let panicked = ended(true).await;
+        assert!(
+            panicked
+                .source()
+                .is_some_and(|why| why.to_string().contains("as meant"))
+        );
+    }
 }

@@ -71,7 +71,7 @@ fn look_at_queue(shared: &Rc<Shared>) -> Option<Instant> {
         free.processes = free.processes.saturating_sub(needs.processes.max(1));
         free.memory_bytes = free.memory_bytes.saturating_sub(needs.memory_bytes);
         free.cpu_millis = free.cpu_millis.saturating_sub(needs.cpu_millis);
-        taken.push(waiting.clone());
+        taken.push(Rc::clone(waiting));
     }
     for waiting in taken {
         let needs = waiting.value.needs.unwrap_or_default();
@@ -96,20 +96,20 @@ fn id_of(waiting: &Record<v1::Waiting>) -> &str {
 }
 
 /// Claims one, if nobody else does first, and sees to it.
-async fn claim(shared: Rc<Shared>, session: Session, waiting: Record<v1::Waiting>) {
+async fn claim(shared: Rc<Shared>, session: Session, waiting: Rc<Record<v1::Waiting>>) {
     let id = id_of(&waiting).to_owned();
     // One that is bound to this host is nobody else's.
     if waiting.value.host.is_empty() {
         sleep(delay(&shared)).await;
     }
-    let place = (waiting.created, waiting.key.clone());
-    let is_there = shared.queue.borrow().get(&place) == Some(&waiting);
+    let is_there = shared.queue.borrow().has(&waiting);
     let is_late = left(&waiting.value, SystemTime::now()) == Some(Duration::ZERO);
     let claimed = if !is_there || shared.is_ending.get() {
         None
     } else if is_late {
-        if let Err(error) = close_late(&shared, &waiting).await {
-            log::line(format_args!("job {id}: {}", log::chain(&error)));
+        match close_late(&shared, &waiting).await {
+            Ok(()) => shared.queue.borrow_mut().remove_seen(&waiting),
+            Err(error) => log::line(format_args!("job {id}: {}", log::chain(&error))),
         }
         None
     } else {
@@ -118,7 +118,7 @@ async fn claim(shared: Rc<Shared>, session: Session, waiting: Record<v1::Waiting
             Ok(Some(claimed)) => Some(claimed),
             // Somebody has it: it is worth no other try, even if it stands in the queue for ever.
             Ok(None) => {
-                shared.dequeue(&waiting);
+                shared.queue.borrow_mut().remove_seen(&waiting);
                 None
             }
             Err(error) => {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use prn_client::credentials::CredentialsError;
 use prn_fleet::FleetError;
 use prn_fleet::etcd::EtcdError;
+use tokio::task::JoinError;
 
 /// Why the agent ends.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum Fatal {
     /// The fleet cannot be used.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// A task has ended that lasts as long as the agent does: without it the agent only looks alive.
+    #[error("a task of the agent has ended, and it is of no use without that")]
+    Task(#[source] Option<JoinError>),
     /// The runtime or a signal handler cannot be made.
     #[error("a local operation failed")]
     Local(#[from] io::Error),

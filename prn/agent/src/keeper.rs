@@ -120,26 +120,31 @@ async fn look_after(shared: Rc<Shared>) {
         ..WatchRange::prefix(shared.fleet.keys().host(""))
     };
     let mut watcher = Watcher::new(shared.fleet.etcd(), [range]);
-    let mut lost = JoinSet::new();
+    let (mut lost, mut under_way) = (JoinSet::new(), BTreeSet::new());
     loop {
-        match watcher.next().await {
-            Ok(Told::Snapshot { .. }) => {
-                for host in surely(&shared, async || absent(&shared).await).await {
-                    lost.spawn_local(gone(Rc::clone(&shared), host));
-                }
+        let told = watcher.next().await;
+        while let Some(done) = lost.try_join_next() {
+            // One that has failed is not tried again before this agent is another one.
+            if let Ok(host) = done {
+                under_way.remove::<String>(&host);
             }
-            Ok(Told::Deleted { key, .. }) => {
-                let host = last(&key).to_owned();
-                lost.spawn_local(gone(Rc::clone(&shared), host));
-            }
-            Ok(Told::Put { .. }) => {}
+        }
+        let hosts = match told {
+            Ok(Told::Snapshot { .. }) => surely(&shared, async || absent(&shared).await).await,
+            Ok(Told::Deleted { key, .. }) => BTreeSet::from([last(&key).to_owned()]),
+            Ok(Told::Put { .. }) => BTreeSet::new(),
             Err(error) => {
                 log::error(&error);
                 sleep(jitter(shared.lost_after)).await;
+                BTreeSet::new()
+            }
+        };
+        // Once each, however often somebody has it come and go.
+        for host in hosts {
+            if under_way.insert(host.clone()) {
+                lost.spawn_local(gone(Rc::clone(&shared), host));
             }
         }
-        // Those that are done.
-        while lost.try_join_next().is_some() {}
         shared.waits_changed.notify_one();
     }
 }
@@ -158,10 +163,12 @@ async fn surely<T>(shared: &Shared, ask: impl AsyncFn() -> Result<T, FleetError>
 /// Hosts of which something is known, and which are not announced.
 async fn absent(shared: &Shared) -> Result<BTreeSet<String>, FleetError> {
     let keys = shared.fleet.keys();
-    let outcomes = shared.fleet.etcd().read_all(&keys.outcomes()).await?;
-    let named = outcomes.items.iter();
-    let named = named.filter_map(|item| keys.of_outcome(&item.key));
-    let mut absent: BTreeSet<_> = named.map(|(host, _)| host.to_owned()).collect();
+    let mut absent = BTreeSet::new();
+    let mut pages = shared.fleet.etcd().pages(&keys.outcomes(), 0);
+    while let Some(items) = pages.next().await? {
+        let named = items.iter().filter_map(|item| keys.of_outcome(&item.key));
+        absent.extend(named.map(|(host, _)| host.to_owned()));
+    }
     for known in shared.fleet.hosts().await? {
         if known.host.is_some() {
             absent.remove(&known.name);
@@ -171,7 +178,7 @@ async fn absent(shared: &Shared) -> Result<BTreeSet<String>, FleetError> {
 }
 
 /// A host is gone. It may be back in time.
-async fn gone(shared: Rc<Shared>, host: String) {
+async fn gone(shared: Rc<Shared>, host: String) -> String {
     sleep(shared.lost_after).await;
     let requeue = async || shared.fleet.requeue_lost(&host).await;
     let (all, again) = surely(&shared, requeue).await;
@@ -181,4 +188,5 @@ async fn gone(shared: Rc<Shared>, host: String) {
             "host {host} is lost, with {all} jobs; {again} of them may run twice, and wait again"
         ));
     }
+    host
 }

@@ -15,6 +15,7 @@ mod held;
 mod keeper;
 mod options;
 mod outcome;
+mod queue;
 mod server;
 mod shared;
 mod tidying;

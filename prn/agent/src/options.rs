@@ -23,6 +23,9 @@ use crate::fatal::{Fatal, OptionsError};
 
 /// For how long one call to etcd is tried with one member after the other.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Most bytes of what is read of the fleet at a time, but for what waits: what the keeper knows of the jobs of
+/// all hosts, some 100,000.
+const LISTINGS_MAX: usize = 64 * 1024 * 1024;
 /// For how long the host is believed to be there, where nothing else is said.
 const LEASE: Duration = Duration::from_secs(15);
 /// The same of how long after that its jobs are another one's.
@@ -254,7 +257,7 @@ impl Options {
             name: self.store_name.clone(),
             patience: PATIENCE,
         });
-        Ok(Fleet::new(etcd?, name)?)
+        Ok(Fleet::new(etcd?.with_room_for(LISTINGS_MAX), name)?)
     }
 
     /// The server, not connected yet.

@@ -6,25 +6,21 @@ use std::time::Duration;
 
 use prn_client::{Process, ProcessId};
 use prn_fleet::etcd::jitter;
-use prn_fleet::{Claimed, Fleet, FleetError, Record, v1};
+use prn_fleet::{Claimed, Fleet, FleetError, v1};
 use prn_service::log;
 use tokio::sync::{Notify, watch};
 
 use crate::daemon::{Daemon, Session};
 use crate::options::{Host, Options};
+use crate::queue::Queue;
 
 /// How long a host that was found full claims nothing: at first, and at most.
 const FULL_TIME: Duration = Duration::from_secs(1);
 const FULL_TIME_MAX: Duration = Duration::from_secs(30);
 /// Most claims at a time.
 const CLAIMS_MAX: usize = 16;
-/// Most that waits and is known here: the oldest of it, and what comes behind when half of that is gone.
-const QUEUE_MAX: usize = 100_000;
 /// Waits after an error that may last.
 const AGAIN: Duration = Duration::from_secs(2);
-
-/// What waits, by the order in which it is taken.
-pub type Queue = BTreeMap<(i64, String), Record<v1::Waiting>>;
 
 /// What was heard of a process that somebody follows.
 #[derive(Debug, Clone, Default)]
@@ -62,8 +58,6 @@ pub struct Shared {
     pub lease: watch::Sender<Option<i64>>,
     /// What waits in the fleet.
     pub queue: RefCell<Queue>,
-    /// More waits than is known here.
-    pub is_more_waiting: Cell<bool>,
     /// What is claimed or being claimed here, with what it takes.
     pub held: RefCell<BTreeMap<String, v1::Resources>>,
     /// What is claimed or being claimed, and of which nobody was told yet that it runs, or does not.
@@ -103,7 +97,6 @@ impl Shared {
             session: watch::Sender::new(None),
             lease: watch::Sender::new(None),
             queue: RefCell::default(),
-            is_more_waiting: Cell::default(),
             held: RefCell::default(),
             unsettled: RefCell::default(),
             followed: RefCell::default(),
@@ -135,8 +128,8 @@ impl Shared {
     pub fn tell_malformed(&self) {
         for key in self.fleet.malformed() {
             log::line(format_args!(
-                "{key:?} in etcd is not what prn writes there, and is passed over: find out who has \
-                 written it, and `etcdctl del` it"
+                "{key:?} in etcd is not what prn writes there, or larger, and is passed over: find out \
+                 who has written it, and `etcdctl del` it"
             ));
         }
     }
@@ -145,30 +138,6 @@ impl Shared {
     pub fn touch(&self) {
         self.changed.notify_one();
         self.announced.notify_one();
-    }
-
-    /// One more waits, or the same is written anew.
-    pub fn enqueue(&self, place: (i64, String), waiting: Record<v1::Waiting>) {
-        let mut queue = self.queue.borrow_mut();
-        queue.insert(place, waiting);
-        if queue.len() > QUEUE_MAX {
-            queue.pop_last();
-            self.is_more_waiting.set(true);
-        }
-    }
-
-    /// One does not wait, or is not to be taken, as it was seen.
-    pub fn dequeue(&self, seen: &Record<v1::Waiting>) {
-        let place = (seen.created, seen.key.clone());
-        let mut queue = self.queue.borrow_mut();
-        if queue.get(&place) == Some(seen) {
-            queue.remove(&place);
-        }
-    }
-
-    /// Whether it is time to read what was left out.
-    pub fn has_room_for_more(&self) -> bool {
-        self.is_more_waiting.get() && self.queue.borrow().len() < QUEUE_MAX / 2
     }
 
     /// What waits has changed.

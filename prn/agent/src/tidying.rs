@@ -50,12 +50,12 @@ async fn look(shared: &Shared, refused: &mut Refused) -> Result<Option<Duration>
     for waiting in shared.queue.borrow().values() {
         let left = left(&waiting.value, now);
         if left == Some(Duration::ZERO) {
-            late.push(waiting.clone());
+            late.push(Rc::clone(waiting));
             continue;
         }
         let again = has_refusal(&waiting.value).then_some(REFUSED_TIME);
         if again.is_some() {
-            some_refused.push(waiting.clone());
+            some_refused.push(Rc::clone(waiting));
         }
         next = [next, left, again].into_iter().flatten().min();
     }
@@ -71,7 +71,7 @@ async fn look(shared: &Shared, refused: &mut Refused) -> Result<Option<Duration>
 async fn refused_by_all(
     shared: &Shared,
     refused: &mut Refused,
-    some_refused: &[Record<v1::Waiting>],
+    some_refused: &[Rc<Record<v1::Waiting>>],
 ) -> Result<Option<Duration>, FleetError> {
     let before = std::mem::take(refused);
     if some_refused.is_empty() {

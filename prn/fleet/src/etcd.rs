@@ -17,7 +17,7 @@ mod wire;
 pub use auth::{Grant, ROOT};
 pub use connection::{Etcd, EtcdSettings};
 pub use error::EtcdError;
-pub use kv::{Committed, KeyValue, Listing, Txn};
+pub use kv::{Committed, KeyValue, Listing, Pages, Txn};
 pub use lease::{Lease, revoke};
 pub use random::{jitter, token};
 pub use watch::{Told, WatchRange, Watcher};

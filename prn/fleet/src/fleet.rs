@@ -8,7 +8,7 @@ use prost::Message;
 use crate::error::FleetError;
 use crate::etcd::{Etcd, KeyValue};
 use crate::keys::Keys;
-use crate::records::{Record, record};
+use crate::records::{Record, record, shown};
 
 /// Of more keys it is not remembered that what is there is malformed.
 const MALFORMED_MAX: usize = 1000;
@@ -46,8 +46,8 @@ impl Fleet {
         &self.keys
     }
 
-    /// Keys that were passed over since this was last asked, for what is there is not what prn writes:
-    /// each is told once.
+    /// Keys that were passed over since this was last asked, for what is there is not what prn writes, or
+    /// larger: each is told once, or its beginning where it is long.
     pub fn malformed(&self) -> Vec<String> {
         let mut all = self
             .malformed
@@ -77,7 +77,7 @@ impl Fleet {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if all.len() < MALFORMED_MAX {
-            all.entry(key.to_owned()).or_default();
+            all.entry(shown(key)).or_default();
         }
     }
 }

@@ -10,13 +10,11 @@ use crate::error::FleetError;
 use crate::etcd::{Txn, token};
 use crate::fleet::Fleet;
 use crate::past::is_refusal;
-use crate::records::record;
+use crate::records::{JOB_BYTES_MAX, record};
 use crate::v1;
 
 /// Most attempts of a job.
 pub const ATTEMPTS_MAX: u32 = 16;
-/// Most bytes of a job. etcd takes requests of 1.5 MiB by default.
-pub const JOB_BYTES_MAX: usize = 1 << 20;
 
 /// A job that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,16 @@ use crate::error::FleetError;
 /// Most characters of a name.
 pub const NAME_MAX: usize = 63;
 
+/// Most characters of a key: more than two names, an id and what is between them.
+pub(crate) const KEY_MAX: usize = 256;
+
 /// How keys of all fleets begin.
 const PREFIX: &str = "/prn/";
+
+/// Of what a key is, in any fleet: "jobs", "queue" and so on.
+pub(crate) fn kind(key: &str) -> Option<&str> {
+    key.strip_prefix(PREFIX)?.split('/').nth(1)
+}
 
 /// Whether this can be the name of a fleet or of a host: 1 to 63 lower-case letters, digits, '-' and
 /// '.', first a letter or a digit.

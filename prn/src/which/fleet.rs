@@ -108,7 +108,7 @@ impl OpenFleet {
     pub fn tell_malformed(&self) {
         for key in self.fleet.malformed() {
             output::notice(&format!(
-                "{key:?} in etcd is not what prn writes there, and is left out: find out who has written it, and `etcdctl del` it"
+                "{key:?} in etcd is not what prn writes there, or larger, and is left out: find out who has written it, and `etcdctl del` it"
             ));
         }
     }

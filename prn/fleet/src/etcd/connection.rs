@@ -8,7 +8,7 @@ use prn_client::credentials::Credentials;
 use prn_client::{ClientError, SecureChannel};
 use prn_proto::tls::TlsError;
 use prn_proto::units::Address;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -42,7 +42,11 @@ pub struct EtcdSettings {
 
 /// A client of etcd. Cheap to clone; the clones share a connection.
 #[derive(Clone)]
-pub struct Etcd(Arc<Inner>);
+pub struct Etcd {
+    inner: Arc<Inner>,
+    /// Bytes that there is room for in listings. `None`: however many.
+    room: Option<Arc<Semaphore>>,
+}
 
 struct Inner {
     endpoints: Vec<Endpoint>,
@@ -97,18 +101,40 @@ impl Etcd {
         // Not all clients ask the same member.
         let chance = jitter(Duration::from_secs(3600)).as_millis();
         let place = usize::try_from(chance).unwrap_or_default();
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             endpoints,
             patience: settings.patience,
             state: Mutex::new(State {
                 place,
                 connection: None,
             }),
-        })))
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            room: None,
+        })
+    }
+
+    /// The same with room for so many bytes in all listings that there are at a time
+    /// ([`Etcd::read_all`]): for one that lasts, and reads what others write.
+    #[must_use]
+    pub fn with_room_for(mut self, bytes: usize) -> Self {
+        self.room = Some(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))));
+        self
+    }
+
+    /// Room for so many bytes more, until it is dropped. `None`: as much as anybody wants.
+    pub(super) fn room_for(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, EtcdError> {
+        let Some(room) = &self.room else {
+            return Ok(None);
+        };
+        let bytes = u32::try_from(bytes).map_err(|_| EtcdError::TooLarge)?;
+        let room = Arc::clone(room).try_acquire_many_owned(bytes);
+        room.map(Some).map_err(|_| EtcdError::TooLarge)
     }
 
     fn tried(&self) -> String {
-        let all = self.0.endpoints.iter();
+        let all = self.inner.endpoints.iter();
         let all: Vec<_> = all.map(|endpoint| endpoint.address.as_str()).collect();
         all.join(", ")
     }
@@ -139,7 +165,7 @@ impl Etcd {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        let until = Instant::now() + self.0.patience;
+        let until = Instant::now() + self.inner.patience;
         let mut wait = FIRST_WAIT;
         let mut unusable = 0;
         loop {
@@ -165,14 +191,14 @@ impl Etcd {
             if !is_transient(&error) {
                 unusable += 1;
             }
-            if unusable >= self.0.endpoints.len() {
+            if unusable >= self.inner.endpoints.len() {
                 return Err(EtcdError::Unusable(Box::new(error)));
             }
             let pause = wait / 2 + jitter(wait / 2);
             if Instant::now() + pause >= until {
                 return Err(EtcdError::Unreachable {
                     tried: self.tried(),
-                    after: self.0.patience,
+                    after: self.inner.patience,
                     source: Box::new(error),
                 });
             }
@@ -183,15 +209,15 @@ impl Etcd {
 
     /// The connection that there is, or a new one.
     async fn connected(&self) -> Result<Connection, ClientError> {
-        let mut state = self.0.state.lock().await;
+        let mut state = self.inner.state.lock().await;
         if let Some(connection) = &state.connection {
             return Ok(connection.clone());
         }
-        let number = state.place % self.0.endpoints.len().max(1);
+        let number = state.place % self.inner.endpoints.len().max(1);
         // In case that this one does not answer, or is given up.
         state.place = state.place.wrapping_add(1);
         let none = ClientError::Protocol("no endpoint of etcd is named");
-        let endpoint = self.0.endpoints.get(number).ok_or(none)?;
+        let endpoint = self.inner.endpoints.get(number).ok_or(none)?;
         let channel =
             SecureChannel::connect(&endpoint.address, &endpoint.credentials, CONNECT_TIME).await?;
         let connection = Connection {
@@ -204,7 +230,7 @@ impl Etcd {
 
     /// Gives a connection up, for all who have it.
     pub(super) async fn discard(&self, connection: &Connection) {
-        let mut state = self.0.state.lock().await;
+        let mut state = self.inner.state.lock().await;
         connection.is_lost.send_replace(true);
         let same = |kept: &Connection| kept.is_lost.same_channel(&connection.is_lost);
         if state.connection.as_ref().is_some_and(same) {

@@ -1,6 +1,7 @@
 //! Keys: read, and changed by transactions.
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::{ANSWER_MAX, Etcd, led};
 use super::error::EtcdError;
@@ -44,13 +45,72 @@ impl TryFrom<mvccpb::KeyValue> for KeyValue {
     }
 }
 
+impl KeyValue {
+    /// About what it takes in memory: bytes.
+    fn size(&self) -> usize {
+        let texts = self.key.len().saturating_add(self.value.len());
+        texts.saturating_add(size_of::<Self>())
+    }
+}
+
 /// Keys as they were at one revision.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Listing {
     /// In the order of their names.
     pub items: Vec<KeyValue>,
     /// The revision.
     pub revision: i64,
+    /// What it takes of the client's room, where that is bounded.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Listing {
+    /// One page more.
+    fn extend(&mut self, etcd: &Etcd, items: Vec<KeyValue>) -> Result<(), EtcdError> {
+        let size = items.iter().map(KeyValue::size).sum();
+        match (&mut self.room, etcd.room_for(size)?) {
+            (Some(room), Some(more)) => room.merge(more),
+            (room, more) => *room = more,
+        }
+        self.items.extend(items);
+        Ok(())
+    }
+}
+
+/// Keys that begin alike, as they were at one revision, read some at a time.
+#[derive(Debug)]
+pub struct Pages {
+    etcd: Etcd,
+    prefix: String,
+    /// Where the next page begins. `None`: there is none.
+    from: Option<Vec<u8>>,
+    limit: i64,
+    /// 0: that of the first page.
+    revision: i64,
+}
+
+impl Pages {
+    /// The next ones in the order of their names. `None`: there are no more.
+    ///
+    /// # Errors
+    /// See [`EtcdError`]; [`EtcdError::Compacted`]: it took so long that their revision is gone.
+    pub async fn next(&mut self) -> Result<Option<Vec<KeyValue>>, EtcdError> {
+        while let Some(from) = self.from.clone() {
+            let page = self
+                .etcd
+                .read_page(&self.prefix, from, self.limit, self.revision);
+            match page.await {
+                Err(EtcdError::TooLarge) if self.limit > 1 => self.limit /= 2,
+                page => {
+                    let page = page?;
+                    self.revision = page.revision;
+                    self.from = page.next;
+                    return Ok(Some(page.items));
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// A transaction: if all of its conditions hold, all of its writes are done, at one revision; else
@@ -191,10 +251,22 @@ impl Etcd {
         Ok((committed.read, committed.revision))
     }
 
+    /// Keys that begin like this, as they were at this revision, to be read some at a time.
+    pub fn pages(&self, prefix: &str, revision: i64) -> Pages {
+        Pages {
+            etcd: self.clone(),
+            prefix: prefix.to_owned(),
+            from: Some(prefix.as_bytes().to_vec()),
+            limit: PAGE,
+            revision,
+        }
+    }
+
     /// Reads all keys that begin like this, at one revision, however many they are.
     ///
     /// # Errors
-    /// See [`EtcdError`].
+    /// See [`EtcdError`]; [`EtcdError::TooLarge`]: there is no room for as many
+    /// ([`Etcd::with_room_for`]).
     pub async fn read_all(&self, prefix: &str) -> Result<Listing, EtcdError> {
         loop {
             match self.read_pages(prefix).await {
@@ -206,24 +278,12 @@ impl Etcd {
     }
 
     async fn read_pages(&self, prefix: &str) -> Result<Listing, EtcdError> {
-        let mut all = Listing::default();
-        let (mut from, mut limit) = (prefix.as_bytes().to_vec(), PAGE);
-        loop {
-            let page = self.read_page(prefix, from.clone(), limit, all.revision);
-            let page = match page.await {
-                Err(EtcdError::TooLarge) if limit > 1 => {
-                    limit /= 2;
-                    continue;
-                }
-                page => page?,
-            };
-            all.items.extend(page.items);
-            all.revision = page.revision;
-            let Some(next) = page.next else {
-                return Ok(all);
-            };
-            from = next;
+        let (mut all, mut pages) = (Listing::default(), self.pages(prefix, 0));
+        while let Some(items) = pages.next().await? {
+            all.extend(self, items)?;
         }
+        all.revision = pages.revision;
+        Ok(all)
     }
 
     /// Reads the first keys that begin with `prefix`, in the order of their names, `most` at most.

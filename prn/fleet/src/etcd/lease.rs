@@ -28,7 +28,8 @@ impl Lease {
     /// # Errors
     /// See [`EtcdError`].
     pub async fn grant(etcd: &Etcd, lasts: Duration) -> Result<Self, EtcdError> {
-        let seconds = i64::try_from(lasts.as_secs().max(1)).unwrap_or(i64::MAX);
+        let wanted = Duration::from_secs(lasts.as_secs().max(1));
+        let seconds = i64::try_from(wanted.as_secs()).unwrap_or(i64::MAX);
         let granted = etcd.call(|channel| async move {
             let asked = Instant::now();
             let request = led(pb::LeaseGrantRequest {
@@ -39,12 +40,12 @@ impl Lease {
             Ok((asked, response.into_inner()))
         });
         let (asked, response) = granted.await?;
-        let lasts = seconds_of(response.ttl).ok_or(EtcdError::LeaseEnded)?;
+        let lasts = seconds_of(response.ttl, wanted).ok_or(EtcdError::LeaseEnded)?;
         Ok(Self {
             etcd: etcd.clone(),
             id: response.id,
             lasts,
-            until: asked + lasts,
+            until: end(asked, lasts)?,
         })
     }
 
@@ -69,11 +70,12 @@ impl Lease {
         loop {
             let kept = self.etcd.call(|channel| keep_alive(channel, id));
             match timeout_at(self.until, kept).await {
-                Ok(Ok((asked, Some(lasts)))) => {
-                    self.until = asked + lasts;
+                Ok(Ok((asked, ttl))) => {
+                    let lasts = seconds_of(ttl, self.lasts).ok_or(EtcdError::LeaseEnded)?;
+                    self.until = end(asked, lasts)?;
                     return Ok(());
                 }
-                Ok(Ok((_, None))) | Err(_) => return Err(EtcdError::LeaseEnded),
+                Err(_) => return Err(EtcdError::LeaseEnded),
                 Ok(Err(error)) if error.is_transient() => {}
                 Ok(Err(error)) => return Err(error),
             }
@@ -105,21 +107,39 @@ pub async fn revoke(etcd: &Etcd, id: i64) -> Result<(), EtcdError> {
 }
 
 /// One message each way: a stream that lasts would have to be watched, and made anew.
-async fn keep_alive(
-    channel: tonic::transport::Channel,
-    id: i64,
-) -> Result<(Instant, Option<Duration>), Status> {
+async fn keep_alive(channel: tonic::transport::Channel, id: i64) -> Result<(Instant, i64), Status> {
     let asked = Instant::now();
     let request = led(stream::iter([pb::LeaseKeepAliveRequest { id }]));
     let mut client = LeaseClient::new(channel);
     let mut answers = client.lease_keep_alive(request).await?.into_inner();
     let answer = answers.message().await?;
     let answer = answer.ok_or_else(|| Status::unavailable("etcd has not renewed the lease"))?;
-    Ok((asked, seconds_of(answer.ttl)))
+    Ok((asked, answer.ttl))
 }
 
-/// `None`: it has ended.
-fn seconds_of(ttl: i64) -> Option<Duration> {
+/// For how long it lasts, `wanted` at most, whatever etcd says. `None`: it has ended.
+fn seconds_of(ttl: i64, wanted: Duration) -> Option<Duration> {
     let seconds = u64::try_from(ttl).ok().filter(|seconds| *seconds > 0)?;
-    Some(Duration::from_secs(seconds))
+    Some(Duration::from_secs(seconds).min(wanted))
+}
+
+fn end(asked: Instant, lasts: Duration) -> Result<Instant, EtcdError> {
+    let end = asked.checked_add(lasts);
+    end.ok_or(EtcdError::Protocol("a lease is to last for ever"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_lasts_no_longer_than_was_asked_for() {
+        let wanted = Duration::from_secs(15);
+        let lasts = |ttl| seconds_of(ttl, wanted).map(|lasts| lasts.as_secs());
+        let said = [i64::MIN, -1, 0, 1, 15, 16, i64::MAX];
+        let expected = [None, None, None, Some(1), Some(15), Some(15), Some(15)];
+        assert_eq!(said.map(lasts), expected);
+        assert!(end(Instant::now(), wanted).is_ok());
+        assert!(end(Instant::now(), Duration::MAX).is_err());
+    }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use prn_client::ClientError;
+use prost::Message;
 use tokio::time::sleep;
 use tonic::{Code, Status, Streaming};
 
@@ -29,6 +30,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Most time for a member to begin a watch.
 const BEGIN_TIME: Duration = Duration::from_secs(3);
+/// Most bytes of a message that came in parts. Where there is more, as after a long time away, what is there
+/// is read instead.
+const PARTS_MAX: usize = ANSWER_MAX;
 
 /// Keys that are watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,9 @@ pub struct WatchRange {
     pub is_prefix: bool,
     /// Only that they are gone: neither what is there nor what is written is told.
     pub deletions_only: bool,
+    /// What is there is not told, but as of which revision changes are: who asks reads it then
+    /// ([`Etcd::pages`]).
+    pub changes_only: bool,
 }
 
 impl WatchRange {
@@ -48,6 +55,7 @@ impl WatchRange {
             key,
             is_prefix: false,
             deletions_only: false,
+            changes_only: false,
         }
     }
 
@@ -67,7 +75,7 @@ pub enum Told {
     Snapshot {
         /// Of which range.
         range: usize,
-        /// In the order of their names. Of a range of which only deletions are told: none.
+        /// In the order of their names. Of a range of which only deletions or changes are told: none.
         items: Vec<KeyValue>,
         /// As of this revision.
         revision: i64,
@@ -116,8 +124,10 @@ struct Place {
     range: WatchRange,
     /// The first revision that was not told of. `None`: nothing was.
     next: Option<i64>,
-    /// Parts of one revision that came so far.
+    /// Parts of one message that came so far.
     parts: Vec<mvccpb::Event>,
+    /// How many bytes they came in.
+    parts_size: usize,
 }
 
 struct Open {
@@ -138,6 +148,7 @@ impl Watcher {
             range,
             next: None,
             parts: Vec::new(),
+            parts_size: 0,
         };
         Self {
             etcd: etcd.clone(),
@@ -186,7 +197,7 @@ impl Watcher {
         }
         let wait = self.wait;
         // As much as came of a revision comes again.
-        self.places.iter_mut().for_each(|place| place.parts.clear());
+        self.places.iter_mut().for_each(Place::forget_parts);
         self.open = None;
         self.wait = (wait * 2).min(LONGEST_WAIT);
         sleep(jitter(wait)).await;
@@ -195,10 +206,7 @@ impl Watcher {
     /// It would come again as large as it was: what is there is read instead, in smaller parts.
     fn read_anew(&mut self) {
         self.open = None;
-        for place in &mut self.places {
-            place.next = None;
-            place.parts.clear();
-        }
+        self.places.iter_mut().for_each(Place::read_anew);
     }
 
     async fn snapshot(&mut self, range: usize) -> Result<(), EtcdError> {
@@ -209,8 +217,9 @@ impl Watcher {
             key,
             is_prefix,
             deletions_only,
+            changes_only,
         } = &place.range;
-        let (items, revision) = if *deletions_only {
+        let (items, revision) = if *deletions_only || *changes_only {
             // For the revision alone.
             let (_, revision) = self.etcd.read(key).await?;
             (Vec::new(), revision)
@@ -222,7 +231,7 @@ impl Watcher {
             (item.into_iter().collect(), revision)
         };
         if let Some(place) = self.places.get_mut(range) {
-            place.next = Some(revision + 1);
+            place.next = Some(after(revision)?);
         }
         self.told.push_back(Told::Snapshot {
             range,
@@ -262,13 +271,11 @@ impl Watcher {
 
     fn received(&mut self, message: pb::WatchResponse) -> Result<(), EtcdError> {
         let none = EtcdError::Protocol("etcd tells of a watch that nobody has asked for");
-        let range = usize::try_from(message.watch_id - 1);
-        let range = range.map_err(|_| EtcdError::Protocol("etcd has not begun a watch"))?;
+        let range = range_of(message.watch_id)?;
         let place = self.places.get_mut(range).ok_or(none)?;
-        if message.compact_revision > 0 {
-            // Next, what is there is read.
-            place.next = None;
-            place.parts.clear();
+        place.parts_size = place.parts_size.saturating_add(message.encoded_len());
+        if message.compact_revision > 0 || place.parts_size > PARTS_MAX {
+            place.read_anew();
             return Ok(());
         }
         if message.canceled {
@@ -283,11 +290,12 @@ impl Watcher {
         if message.fragment {
             return Ok(());
         }
+        place.parts_size = 0;
         for event in std::mem::take(&mut place.parts) {
             let is_put = event.r#type() == mvccpb::event::EventType::Put;
             let missing = EtcdError::Protocol("etcd tells of a change of nothing");
             let raw = event.kv.ok_or(missing)?;
-            place.next = place.next.max(Some(raw.mod_revision + 1));
+            place.next = place.next.max(Some(after(raw.mod_revision)?));
             // Of a key that is no text nobody is told: nothing of prn's is there.
             let Ok(item) = KeyValue::try_from(raw) else {
                 continue;
@@ -313,7 +321,31 @@ fn is_too_large(status: &Status) -> bool {
     status.code() == Code::OutOfRange && status.message().contains(TOO_LARGE)
 }
 
+/// The revision behind this one.
+fn after(revision: i64) -> Result<i64, EtcdError> {
+    let after = revision.checked_add(1);
+    after.ok_or(EtcdError::Protocol("etcd is at no revision"))
+}
+
+/// The place of the range that was given this number ([`Watcher::begin`]).
+fn range_of(watch_id: i64) -> Result<usize, EtcdError> {
+    let range = watch_id.checked_sub(1);
+    let range = range.and_then(|range| usize::try_from(range).ok());
+    range.ok_or(EtcdError::Protocol("etcd has not begun a watch"))
+}
+
 impl Place {
+    /// Next, what is there is read.
+    fn read_anew(&mut self) {
+        self.next = None;
+        self.forget_parts();
+    }
+
+    fn forget_parts(&mut self) {
+        self.parts.clear();
+        self.parts_size = 0;
+    }
+
     fn creation(&self, id: i64) -> pb::WatchRequest {
         let no_puts = self.range.deletions_only.then_some(FilterType::Noput);
         pb::WatchRequest {
@@ -330,5 +362,35 @@ impl Place {
                 fragment: true,
             })),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_etcds_that_is_none_is_an_error() {
+        assert_eq!(after(7).unwrap(), 8);
+        assert!(matches!(after(i64::MAX), Err(EtcdError::Protocol(_))));
+        assert_eq!(range_of(1).unwrap(), 0);
+        for none in [i64::MIN, -1, 0] {
+            assert!(matches!(range_of(none), Err(EtcdError::Protocol(_))));
+        }
+    }
+
+    #[test]
+    fn parts_that_are_forgotten_count_no_more() {
+        let mut place = Place {
+            range: WatchRange::key("a".to_owned()),
+            next: Some(7),
+            parts: vec![mvccpb::Event::default()],
+            parts_size: PARTS_MAX,
+        };
+        place.read_anew();
+        assert_eq!(
+            (place.next, place.parts.len(), place.parts_size),
+            (None, 0, 0)
+        );
     }
 }
