@@ -347,15 +347,11 @@ impl Failure {
 
     /// The same of a job of a fleet.
     pub fn after_start_of_job(self, id: ProcessId, of: &str) -> Self {
-        let failure = self.after_start(id);
-        match failure {
-            Self::AfterStart { id, source, .. } => Self::AfterStart {
-                id,
-                job: Some(of.to_owned()),
-                source,
-            },
-            named => named,
+        let mut failure = self.after_start(id);
+        if let Self::AfterStart { job, .. } = &mut failure {
+            *job = Some(of.to_owned());
         }
+        failure
     }
 
     /// There is no such workspace on the server.

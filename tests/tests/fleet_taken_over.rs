@@ -134,7 +134,7 @@ fn a_host_is_believed_in_what_it_has_and_not_the_claim_that_none_will() {
         put(fleet, &keys.claim(&won.id), withdrawn(&won, &[])).await;
         let standing = async || {
             let view = fleet.job(&won.id).await.unwrap();
-            assert_eq!(fleet.jobs().await.unwrap(), [view.clone()]);
+            assert_eq!(fleet.jobs().await.unwrap(), std::slice::from_ref(&view));
             (view.standing(), view.host().map(str::to_owned))
         };
         assert_eq!(

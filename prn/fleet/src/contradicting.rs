@@ -80,17 +80,3 @@ pub(crate) fn contradicting<'a>(claim: &v1::Claim, said: &'a [Said]) -> Option<&
     let past: BTreeSet<_> = past.map(|past| past.host.as_str()).collect();
     said.iter().find(|(host, _)| !past.contains(host.as_str()))
 }
-
-/// The claim of a host, as far as what it says tells.
-pub(crate) fn claim_of(host: &str, outcome: &v1::Outcome) -> v1::Claim {
-    v1::Claim {
-        host: host.to_owned(),
-        token: outcome.token.clone(),
-        boot_epoch: outcome.boot_epoch.clone(),
-        waiting: Some(v1::Waiting {
-            attempt: outcome.attempt,
-            ..v1::Waiting::default()
-        }),
-        ..v1::Claim::default()
-    }
-}

@@ -106,7 +106,7 @@ impl Fleet {
     ///
     /// # Errors
     /// [`FleetError::Invalid`]; [`FleetError::OtherJob`]; [`FleetError::Etcd`]: whether it is there is
-    /// unknown if that is [`EtcdError::Unreachable`].
+    /// unknown if that is [`Unreachable`](crate::etcd::EtcdError::Unreachable).
     pub async fn submit(&self, mut job: v1::Job) -> Result<Submitted, FleetError> {
         let id = check(&job)?;
         job.digest = digest(&job);

@@ -5,7 +5,6 @@
 
 use prost::Message;
 
-use crate::contradicting::claim_of;
 use crate::error::FleetError;
 use crate::etcd::{Txn, token};
 use crate::fleet::Fleet;
@@ -135,6 +134,20 @@ pub(crate) fn closed(claim: &v1::Claim) -> Option<&v1::Outcome> {
     })
 }
 
+/// The claim of a host, as far as what it says tells.
+pub(crate) fn claim_of(host: &str, outcome: &v1::Outcome) -> v1::Claim {
+    v1::Claim {
+        host: host.to_owned(),
+        token: outcome.token.clone(),
+        boot_epoch: outcome.boot_epoch.clone(),
+        waiting: Some(v1::Waiting {
+            attempt: outcome.attempt,
+            ..v1::Waiting::default()
+        }),
+        ..v1::Claim::default()
+    }
+}
+
 /// A claim that is another one's by now, as far as the outcome still says it. Whatever is written of it
 /// is fenced.
 fn lost(host: &str, id: String, job: v1::Job, outcome: &v1::Outcome) -> Claimed {
@@ -151,7 +164,8 @@ impl Fleet {
     /// waits and is claimed, too, was put into the queue by somebody else than prn: it stays claimed.
     ///
     /// # Errors
-    /// [`FleetError::Etcd`]: whether it is claimed is unknown if that is [`EtcdError::Unreachable`];
+    /// [`FleetError::Etcd`]: whether it is claimed is unknown if that is
+    /// [`Unreachable`](crate::etcd::EtcdError::Unreachable);
     /// [`Fleet::claims_of`] tells later.
     pub async fn claim(
         &self,

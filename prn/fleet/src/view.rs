@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
-use crate::contradicting::{claim_of, contradicting};
+use crate::contradicting::contradicting;
 use crate::error::FleetError;
 use crate::etcd::{KeyValue, Listing};
 use crate::fleet::Fleet;
 use crate::keys::last;
-use crate::outcomes::{closed, is_final};
+use crate::outcomes::{claim_of, closed, is_final};
 use crate::records::record;
 use crate::v1;
 use crate::v1::outcome::State;

@@ -56,10 +56,11 @@ pub async fn run(open: &OpenFleet, spec: &StartSpec, placing: &Placing) -> Resul
 
 /// Why a process was not followed to its end.
 fn unfollowed(failure: Failure, job: &str, placed: &Placed) -> Failure {
-    match placed.explained(failure) {
-        failure @ Failure::Fleet(_) => failure,
-        failure => failure.after_start_of_job(placed.process, job),
+    let failure = placed.explained(failure);
+    if let Failure::Fleet(_) = failure {
+        return failure;
     }
+    failure.after_start_of_job(placed.process, job)
 }
 
 /// What follows.
