@@ -16,6 +16,8 @@ use crate::tidying::tidy;
 
 /// A keeper whose host was not there so often in a row is none.
 const TIMES_GONE: u32 = 2;
+/// It is looked for so many leases apart: an idle agent sleeps.
+const LEASES_BETWEEN: u32 = 6;
 
 /// An agent that looks after others, or would if nobody did.
 pub struct Candidate {
@@ -100,7 +102,7 @@ async fn stand(shared: Rc<Shared>, seen: Option<Seen>) {
 async fn until_gone(shared: &Shared, host: &str) {
     let mut times = 0;
     while times < TIMES_GONE {
-        sleep(shared.lost_after.max(shared.lease_lasts) + jitter(shared.lease_lasts)).await;
+        sleep(LEASES_BETWEEN * shared.lease_lasts + jitter(shared.lease_lasts)).await;
         let key = shared.fleet.keys().host(host);
         match shared.fleet.etcd().read(&key).await {
             Ok((None, _)) => times += 1,
