@@ -200,11 +200,12 @@ fn a_job_that_runs_stays_its_hosts_whatever_is_written_of_it() {
     let (fleet, keys) = (&hosts.fleet, hosts.fleet.keys());
     let write = |key: &str, value: Vec<u8>| hosts.runtime.block_on(put(fleet, key, value));
     let runs = |view: &JobView| view.standing() == Standing::Running;
-    let id = hosts.submit(agents::job(&["sh", "-c", "sleep 8; exit 7"], 1));
+    let id = hosts.submit(agents::waiter(1));
     let before = hosts.until(&id, "a run", runs);
     let host = before.host().unwrap().to_owned();
     write(&keys.waiting(&id), encoded(&v1::Waiting::default()));
-    let other = hosts.hosts.iter().find(|there| there.name != host).unwrap();
+    let (its, others): (Vec<_>, Vec<_>) = hosts.hosts.iter().partition(|there| there.name == host);
+    let (its, other) = (its[0], others[0]);
     let asked = || other.to_store.iter().map(|link| link.sent()).sum::<u64>();
     std::thread::sleep(Duration::from_secs(1));
     let before = asked();
@@ -214,6 +215,7 @@ fn a_job_that_runs_stays_its_hosts_whatever_is_written_of_it() {
     assert_eq!(other.processes(), Vec::<String>::new());
     assert!(runs(&hosts.job(&id)));
     write(&keys.claim(&id), GARBAGE.to_vec());
+    its.let_end(&id);
     let late = keys.late(&host, &id);
     let is_told = || {
         let (late, _) = hosts.runtime.block_on(fleet.etcd().read(&late)).unwrap();
