@@ -125,8 +125,8 @@ impl Client {
     }
 
     /// With another deadline for each call. A stop has its grace time beside it. A process's output
-    /// is under way for as long as it likes, once the server has answered. A call that is made twice
-    /// ([`Client::asking_twice`]) has it each time.
+    /// is under way for as long as it likes, once the server has answered. A call that is made
+    /// twice ([`Client::asking_twice`]) has it each time.
     pub fn with_call_timeout(self, call_timeout: Duration) -> Self {
         Self {
             call_timeout,
@@ -134,10 +134,11 @@ impl Client {
         }
     }
 
-    /// One that makes a call again which can be made twice (a stop, and all that only ask, but for those
-    /// that wait), where the connection is lost before the answer: once, over a connection of the call's
-    /// own. That may lead to another run of the server, which knows nothing of the processes of the
-    /// first. So this is not for whoever takes a connection's answers as those of one run.
+    /// One that makes a call again which can be made twice (a stop, and all that only ask, but for
+    /// those that wait, and for [`Client::server`]), where the connection is lost before the
+    /// answer: once, over a connection of the call's own. That may lead to another run of the
+    /// server, which knows nothing of the processes of the first. So this is not for whoever takes
+    /// a connection's answers as those of one run.
     #[must_use]
     pub fn asking_twice(self) -> Self {
         Self {

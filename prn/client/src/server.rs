@@ -120,19 +120,21 @@ impl From<v1::GetServerResponse> for ServerInfo {
 }
 
 impl Client {
-    /// What the server is, what it allows and how full it is.
+    /// What the server is, what it allows and how full it is. This tells in which run of the server
+    /// the connection is, and so it is never asked over another one.
     ///
     /// # Errors
     /// As any call. One of before there was this call: [`ClientError::Refused`] with
     /// [`Code::Unimplemented`](crate::Code::Unimplemented).
     pub async fn server(&self) -> Result<ServerInfo, ClientError> {
+        let mut service = self.service.clone();
         let response = self
-            .repeatable(
+            .answered(
                 self.call_timeout,
-                v1::GetServerRequest {},
-                |mut service, request| async move { service.get_server(request).await },
+                service.get_server(v1::GetServerRequest {}),
             )
-            .await?;
+            .await?
+            .into_inner();
         Ok(response.into())
     }
 }
