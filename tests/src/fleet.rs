@@ -1,13 +1,13 @@
 //! Several servers, and a user who has a context for each.
 
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::binary;
 use crate::pki::Identity;
+use crate::prn_of;
 use crate::server::{Options, Server};
 
 /// Servers that let one user in, whose configuration names them web1, web2, ….
@@ -75,23 +75,7 @@ impl Fleet {
 
     /// `prn`, as its user: with nothing but the configuration.
     pub fn prn(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(binary("prn"));
-        for name in [
-            "ADDRESS",
-            "CLIENT_CERT",
-            "SERVER_CERT",
-            "TLS_KEY",
-            "TLS_KEY_FILE",
-            "CONTEXT",
-        ] {
-            command.env_remove(format!("PRN_{name}"));
-        }
-        command
-            .args(words)
-            .env("PRN_CONFIG", self.config())
-            .env("XDG_STATE_HOME", self.folder.path().join("state"))
-            .stdin(Stdio::null());
-        command
+        prn_of(self.folder.path(), words)
     }
 
     /// Runs `prn` with these words.

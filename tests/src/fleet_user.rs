@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::agents::Hosts;
-use crate::{binary, wait_within};
+use crate::{prn_of, wait_within};
 
 /// A user whose configuration names the fleet.
 pub struct User {
@@ -46,18 +46,7 @@ impl User {
 
     /// A command of prn's, with this configuration and nothing else.
     pub fn prn(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(binary("prn"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PRN_") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .args(words)
-            .env("PRN_CONFIG", self.config())
-            .env("XDG_STATE_HOME", self.folder.path().join("state"))
-            .stdin(Stdio::null());
-        command
+        prn_of(self.folder.path(), words)
     }
 
     /// Its output.

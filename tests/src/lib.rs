@@ -35,7 +35,8 @@ pub mod trace;
 pub mod writer;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The path of one of prn's binaries.
@@ -81,6 +82,23 @@ pub fn wait_within(within: Duration, what: &str, mut condition: impl FnMut() -> 
         assert!(Instant::now() < deadline, "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// `prn` of a user whose configuration, config.toml, and state are in this folder, and who has said
+/// nothing else: no variable of prn's, and no input.
+pub fn prn_of(folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(binary("prn"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PRN_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(words)
+        .env("PRN_CONFIG", folder.join("config.toml"))
+        .env("XDG_STATE_HOME", folder.join("state"))
+        .stdin(Stdio::null());
+    command
 }
 
 /// Says that a test, or a part of it, has nothing to run on here: also when it passes, whose prints

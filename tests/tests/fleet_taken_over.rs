@@ -1,5 +1,5 @@
-//! What somebody can do who has taken over one agent of a fleet: what its role lets it write, and no more
-//! comes of it than docs/fleet.md says. A real etcd, and agents that were not taken over.
+//! What somebody can do who has taken over one agent of a fleet: what its role lets it write, and
+//! no more comes of it than docs/fleet.md says. A real etcd, and agents that were not taken over.
 
 use std::time::Duration;
 
@@ -43,6 +43,14 @@ async fn claimed(fleet: &Fleet, number: u64, host: &str) -> Claimed {
     let (seen, _) = fleet.etcd().read(&fleet.keys().waiting(&id)).await.unwrap();
     let seen = record(&seen.unwrap()).unwrap();
     fleet.claim(host, "epoch", &seen).await.unwrap().unwrap()
+}
+
+/// The same, and it runs there.
+async fn running(fleet: &Fleet, number: u64, host: &str) -> Claimed {
+    let won = claimed(fleet, number, host).await;
+    let recorded = fleet.record(&won, won.outcome(State::Running)).await;
+    assert_eq!(recorded.unwrap(), Recorded::Done);
+    won
 }
 
 /// A claim that says that no host will have the job.
@@ -126,11 +134,7 @@ fn what_a_host_has_is_neither_claimed_nor_closed_by_what_stands_in_the_queue() {
 fn a_host_is_believed_in_what_it_has_and_not_the_claim_that_none_will() {
     in_a_fleet(async |fleet| {
         let keys = fleet.keys();
-        let won = claimed(fleet, 1, "web1").await;
-        fleet
-            .record(&won, won.outcome(State::Running))
-            .await
-            .unwrap();
+        let won = running(fleet, 1, "web1").await;
         put(fleet, &keys.claim(&won.id), withdrawn(&won, &[])).await;
         let standing = async || {
             let view = fleet.job(&won.id).await.unwrap();
@@ -163,11 +167,7 @@ fn a_host_is_believed_in_what_it_has_and_not_the_claim_that_none_will() {
 fn no_host_speaks_in_the_name_of_another_one() {
     in_a_fleet(async |fleet| {
         let keys = fleet.keys();
-        let won = claimed(fleet, 1, "web1").await;
-        fleet
-            .record(&won, won.outcome(State::Running))
-            .await
-            .unwrap();
+        let won = running(fleet, 1, "web1").await;
         let forged = encoded(&won.outcome(State::Ended));
         // Below the prefix that its role lets it write.
         let mut keys = [

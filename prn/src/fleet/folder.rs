@@ -21,6 +21,7 @@ use super::error::SetupError;
 use super::fault::FleetFault;
 use crate::commands::keygen::{Pair, write_new};
 use crate::context::config::Place;
+use crate::context::edit::replace;
 use crate::failure::Failure;
 
 /// For how long etcd is asked that does not answer: a cluster that has just been started elects first.
@@ -313,6 +314,14 @@ pub fn put_new(path: &Path, text: &str, mode: u32) -> Result<(), SetupError> {
         },
         false => failed(path, error),
     })
+}
+
+/// Writes a file of this mode in place of the one that is there, if there is one.
+///
+/// # Errors
+/// [`SetupError::Write`].
+pub fn put_instead(path: &Path, text: &str, mode: u32) -> Result<(), SetupError> {
+    replace(path, text, mode).map_err(|source| failed(path, source))
 }
 
 fn failed(path: &Path, source: io::Error) -> SetupError {

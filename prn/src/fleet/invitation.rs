@@ -168,8 +168,8 @@ impl Invitation {
             .map_err(|_| "the certificate in it is none")
     }
 
-    /// Checks that its certificate does not end before the one that it is to replace. One that cannot be
-    /// read is no loss.
+    /// Checks that its certificate does not end before the one that it is to replace. One that
+    /// cannot be read is no loss.
     ///
     /// # Errors
     /// [`SetupError::Earlier`].

@@ -68,7 +68,8 @@ impl Placed {
     }
 }
 
-/// Whether the server does not accept the certificate: that may be known with the first answer alone.
+/// Whether the server does not accept the certificate: that may be known with the first answer
+/// alone.
 fn is_not_let_in(error: &ClientError) -> bool {
     if let ClientError::CutOff { source, .. } = error {
         return source.as_deref().is_some_and(is_not_let_in);

@@ -166,11 +166,10 @@ impl Seen {
                 Some(of_claim(name, &claim))
             }
             Range::Outcomes => {
-                let of = fleet.keys().of_outcome(&item.key);
-                let (host, name) = of.or_else(|| {
+                let Some((host, name)) = fleet.keys().of_outcome(&item.key) else {
                     fleet.pass_over(&item.key);
-                    None
-                })?;
+                    return None;
+                };
                 let outcome = fleet.known::<v1::Outcome>(item)?.value;
                 let is_said = outcome.state() != v1::outcome::State::Starting;
                 is_said.then(|| FleetChange::of_outcome(name, Some(host), &outcome))

@@ -387,27 +387,23 @@ impl FleetChange {
 
     fn line(&self) -> String {
         let exit = self.exit.as_ref().map(show_exit);
-        let attempt = self.attempt.filter(|attempt| *attempt > 1);
-        let (exit, host) = match (self.state, exit, &self.host) {
-            ("waiting", Some(exit), Some(host)) => {
-                let attempt = self.attempt.unwrap_or_default();
-                let again = format!(" again, attempt {attempt} on {host} ended ({exit})");
-                (Some(again), None)
+        let attempt = self.attempt.unwrap_or_default();
+        let parts = match (self.state, &self.host, exit) {
+            ("waiting", Some(host), Some(exit)) => {
+                format!(" again, attempt {attempt} on {host} ended ({exit})")
             }
-            ("waiting", None, Some(host)) => (None, Some(format!(", given back by {host}"))),
-            (_, exit, host) => {
+            ("waiting", Some(host), None) => format!(", given back by {host}"),
+            (_, host, exit) => {
+                let exit = exit.map(|exit| format!(" ({exit})"));
                 let host = host.as_ref().map(|host| format!(" on {host}"));
-                (exit.map(|exit| format!(" ({exit})")), host)
+                let again = (attempt > 1).then(|| format!(", attempt {attempt}"));
+                [exit, host, again].into_iter().flatten().collect()
             }
         };
-        let is_again = self.state != "waiting";
-        let attempt = attempt.filter(|_| is_again);
-        let attempt = attempt.map(|attempt| format!(", attempt {attempt}"));
         let why = self.why.as_ref().or(self.reason.as_ref());
-        let why = why.map(|why| format!(": {why}"));
-        let parts: String = [exit, host, attempt, why].into_iter().flatten().collect();
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         escaped(&format!(
-            "{} {} {}{parts}",
+            "{} {} {}{parts}{why}",
             self.kind, self.name, self.state
         ))
     }

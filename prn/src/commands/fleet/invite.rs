@@ -8,13 +8,12 @@ use prn_client::credentials::load_certificate;
 use prn_fleet::Fleet;
 
 use crate::commands::keygen::Pair;
-use crate::context::edit::replace;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::fleet::authority::Leaf;
 use crate::fleet::error::SetupError;
 use crate::fleet::fault::FleetFault;
-use crate::fleet::folder::{Folder, OPERATOR, OfFolder, PRIVATE, READABLE, put_new};
+use crate::fleet::folder::{Folder, OPERATOR, OfFolder, PRIVATE, READABLE, put_instead, put_new};
 use crate::fleet::invitation::{AGENT, Invitation, Submitter};
 use crate::output;
 
@@ -46,8 +45,8 @@ pub struct Invite {
 ///
 /// Its certificates count no more in etcd, at once, and a host is announced no longer. What runs on
 /// the host goes on. Servers let the agent, or who submitted jobs, in still: `prn pin remove` there
-/// ends that, as it is printed. A watch of etcd that is open goes on, and tells what changes, until its
-/// connection ends: where that matters, restart the members of etcd one after the other.
+/// ends that, as it is printed. A watch of etcd that is open goes on, and tells what changes, until
+/// its connection ends: where that matters, restart the members of etcd one after the other.
 #[derive(Debug, Args)]
 pub struct Dismiss {
     /// The host's name in the fleet; with --client, somebody's
@@ -142,8 +141,7 @@ fn invitation(args: &Invite, folder: &Folder, pair: &Pair) -> Result<Invitation,
 /// Hosts that join later let the client in by this.
 fn keep_client(args: &Invite, folder: &Folder, pair: &Pair) -> Result<(), FleetFault> {
     let path = folder.at(&format!("{}.pem", Folder::client(&args.name)));
-    let kept = replace(&path, &pair.certificate, READABLE);
-    Ok(kept.map_err(|source| SetupError::Write { path, source })?)
+    Ok(put_instead(&path, &pair.certificate, READABLE)?)
 }
 
 pub async fn dismiss(args: Dismiss) -> Result<Exit, Failure> {

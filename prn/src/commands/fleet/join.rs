@@ -23,7 +23,7 @@ use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::fleet::error::SetupError;
 use crate::fleet::fault::FleetFault;
-use crate::fleet::folder::{self, PRIVATE, READABLE, put_new};
+use crate::fleet::folder::{self, PRIVATE, READABLE, put_instead, put_new};
 use crate::fleet::invitation::{AGENT, Invitation, Submitter};
 use crate::fleet::section::{self, Section};
 use crate::output;
@@ -104,8 +104,8 @@ impl Files {
     }
 }
 
-/// Another certificate and key of an agent. Repeated, it ends at the same. Of others, whom the host lets
-/// in by now is the host's matter.
+/// Another certificate and key of an agent. Repeated, it ends at the same. Of others, whom the host
+/// lets in by now is the host's matter.
 fn renew_host(args: &Join, invitation: &Invitation, files: &Files) -> Result<Exit, Failure> {
     if args.address.is_some() || !args.label.is_empty() {
         let toml = files.at(TOML);
@@ -127,7 +127,7 @@ fn renew_host(args: &Join, invitation: &Invitation, files: &Files) -> Result<Exi
         (CERTIFICATE, &invitation.certificate, READABLE),
         (AUTHORITY, &invitation.authority, READABLE),
     ] {
-        put_instead(&files.at(name), text, mode)?;
+        put_instead(&files.at(name), text, mode).map_err(FleetFault::from)?;
     }
     output::print_line(&output::escaped(
         &files.at(CERTIFICATE).display().to_string(),
@@ -145,14 +145,6 @@ fn renew_host(args: &Join, invitation: &Invitation, files: &Files) -> Result<Exi
         }
     }
     Ok(exit::OK)
-}
-
-/// Writes a file in place of the one that is there.
-fn put_instead(path: &Path, text: &str, mode: u32) -> Result<(), FleetFault> {
-    replace(path, text, mode).map_err(|source| {
-        let path = path.to_owned();
-        SetupError::Write { path, source }.into()
-    })
 }
 
 fn join_host(args: &Join, invitation: &Invitation, host: &str) -> Result<Exit, Failure> {
@@ -414,9 +406,11 @@ fn renew_client(
     let own = invitation.own();
     let own = own.map_err(|why| Failure::Usage(why.to_owned()))?;
     let [fingerprint, _] = own.key_fingerprints();
-    put_instead(section.key, &invitation.key, PRIVATE)?;
-    put_instead(section.certificate, &invitation.certificate, READABLE)?;
-    put_instead(section.authority, &invitation.authority, READABLE)?;
+    let put =
+        |path: &Path, text: &str, mode| put_instead(path, text, mode).map_err(FleetFault::from);
+    put(section.key, &invitation.key, PRIVATE)?;
+    put(section.certificate, &invitation.certificate, READABLE)?;
+    put(section.authority, &invitation.authority, READABLE)?;
     output::print_line(&output::escaped(&place.path.display().to_string()))?;
     let name = invitation.client.as_deref().unwrap_or_default();
     output::notice(&format!(
