@@ -61,8 +61,8 @@ fn r1_ten_thousand_silent_connections_cost_little_and_keep_no_client_out() {
     });
     let peak = procfs::memory(frontend, "VmHWM");
     assert!(peak < 64 * MIB, "{peak} bytes after {made:?} connections");
-    // On a busy machine all of those were closed before they were accepted. These are not; and of lines
-    // about such connections some are left out at times.
+    // On a busy machine all of those were closed before they were accepted. These are not; and of
+    // lines about such connections some are left out at times.
     let mut silent: Vec<TcpStream> = Vec::new();
     wait_for("a line about those who were pushed out", || {
         silent.extend((0..20).map(|_| TcpStream::connect(&server.address).unwrap()));

@@ -275,8 +275,8 @@ fn a_host_that_is_back_after_another_one_has_refused_a_job_has_its_say() {
     assert!(why.contains("web1: ") && why.contains("web2: "), "{why}");
 }
 
-/// What waits, with as many empty entries of its past as two bytes each leave room for: some 400 bytes of
-/// memory for each.
+/// What waits, with as many empty entries of its past as two bytes each leave room for: some 400
+/// bytes of memory for each.
 fn crowded() -> Vec<u8> {
     let label = b"\x1a\x06\x0a\x01x\x12\x01y";
     let empty = b"\x42\x00".repeat((256 * 1024 - label.len()) / 2);
@@ -296,7 +296,7 @@ async fn put_many(fleet: &Fleet, numbers: std::ops::Range<u32>) {
     }
 }
 
-/// Waits until the agent has been told of all that waits for the so manieth time; the most memory that it
+/// Waits until the agent has been told of all that waits for so many times; the most memory that it
 /// had.
 fn peak(hosts: &Hosts, times: usize) -> u64 {
     wait_within(Duration::from_secs(60), "all that waits to be read", || {

@@ -1,4 +1,5 @@
-//! `prn fleet join`: with an invitation that was altered, what it may not have it do; and once more, another key.
+//! `prn fleet join`: with an invitation that was altered, what it may not have it do; and once
+//! more, another key.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -327,7 +328,8 @@ fn who_takes_part_already_lets_nobody_else_in_once_more() {
     for line in [
         format!("`prn pin add removed {removed} --role operator`"),
         format!("`prn pin add late {late} --role operator`"),
-        // A client that is there keeps its role, and `prn pin add` takes no other: it may be a stranger's key.
+        // A client that is there keeps its role, and `prn pin add` takes no other: it may be a
+        // stranger's key.
         format!(
             "this one would get that role: if both are the same one's, `prn pin add anna {new}`"
         ),

@@ -1,5 +1,5 @@
-//! Whom a fleet's users believe, and what of a job nobody can change: real servers with agents, and a
-//! real etcd.
+//! Whom a fleet's users believe, and what of a job nobody can change: real servers with agents, and
+//! a real etcd.
 
 use std::fs;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A host of a fleet as the package installs it: prn-agent.service under real systemd, in the guest,
-//! beside prn.service, with a real etcd.
+//! A host of a fleet as the package installs it: prn-agent.service under real systemd, in the
+//! guest, beside prn.service, with a real etcd.
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! The agent's tasks: a lease, an announcement, a connection to the server, a watch of what waits.
 //!
-//! Nothing is asked for by the clock but the lease, which has to be kept, and what is said once a day.
+//! By the clock are the lease, which has to be kept, a look each six leases whether the keeper's
+//! host is there, and what is said once a day.
 
 use std::rc::Rc;
 use std::time::Duration;

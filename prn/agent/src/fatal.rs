@@ -23,7 +23,8 @@ pub enum Fatal {
     /// The fleet cannot be used.
     #[error(transparent)]
     Fleet(#[from] FleetError),
-    /// A task has ended that lasts as long as the agent does: without it the agent only looks alive.
+    /// A task has ended that lasts as long as the agent does: without it the agent only looks
+    /// alive.
     #[error("a task of the agent has ended, and it is of no use without that")]
     Task(#[source] Option<JoinError>),
     /// The runtime or a signal handler cannot be made.

@@ -23,8 +23,8 @@ use crate::fatal::{Fatal, OptionsError};
 
 /// For how long one call to etcd is tried with one member after the other.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Most bytes of what is read of the fleet at a time, but for what waits: what the keeper knows of the jobs of
-/// all hosts, some 100,000.
+/// Most bytes of what is read of the fleet at a time, but for what waits: what the keeper knows of
+/// the jobs of all hosts, some 100,000.
 const LISTINGS_MAX: usize = 64 * 1024 * 1024;
 /// For how long the host is believed to be there, where nothing else is said.
 const LEASE: Duration = Duration::from_secs(15);

@@ -1,6 +1,7 @@
 //! What waits in the fleet, as far as it is known here: the oldest of it. No I/O.
 //!
-//! Whoever has taken over an agent can write as much there as etcd takes: what it costs here is bounded.
+//! Whoever has taken over an agent can write as much there as etcd takes: what it costs here is
+//! bounded.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -29,8 +30,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// One more waits, or the same is written anew. Where there is no room for all, the newest are left
-    /// out.
+    /// One more waits, or the same is written anew. Where there is no room for all, the newest are
+    /// left out.
     pub fn insert(&mut self, mut waiting: Record<v1::Waiting>) {
         waiting.value.past.shrink_to_fit();
         let place = (waiting.created, waiting.key.clone());

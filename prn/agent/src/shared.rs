@@ -165,8 +165,8 @@ impl Shared {
         }
     }
 
-    /// The server has no room: nothing is claimed for a while, which is the longer the more often that
-    /// is so.
+    /// The server has no room: nothing is claimed for a while, which is the longer the more often
+    /// that is so.
     pub fn found_full(&self) {
         let times = self.times_full.get();
         self.times_full.set(times.saturating_add(1));

@@ -1,5 +1,6 @@
-//! Claims that say that no host will have a job, while one has it. Each agent may write all claims, and of
-//! outcomes its own host's alone: so a host that is announced is believed in what it says to have.
+//! Claims that say that no host will have a job, while one has it. Each agent may write all claims,
+//! and of outcomes its own host's alone: so a host that is announced is believed in what it says to
+//! have.
 
 use std::collections::{BTreeMap, BTreeSet};
 

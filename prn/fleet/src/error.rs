@@ -23,7 +23,8 @@ pub enum FleetError {
         "{0:?} is no name: write 1 to 63 lower-case letters, digits, '-' and '.', first a letter or a digit"
     )]
     Name(String),
-    /// What is in etcd was written by something else, or by another version, or is larger than it may be.
+    /// What is in etcd was written by something else, or by another version, or is larger than it
+    /// may be.
     #[error("{key} in etcd is not what prn writes there, or larger")]
     Malformed {
         /// Where.

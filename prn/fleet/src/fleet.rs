@@ -46,8 +46,8 @@ impl Fleet {
         &self.keys
     }
 
-    /// Keys that were passed over since this was last asked, for what is there is not what prn writes, or
-    /// larger: each is told once, or its beginning where it is long.
+    /// Keys that were passed over since this was last asked, for what is there is not what prn
+    /// writes, or larger: each is told once, or its beginning where it is long.
     pub fn malformed(&self) -> Vec<String> {
         let mut all = self
             .malformed

@@ -160,8 +160,9 @@ fn lost(host: &str, id: String, job: v1::Job, outcome: &v1::Outcome) -> Claimed 
 }
 
 impl Fleet {
-    /// Claims a job for a host, if nobody else has. `None`: somebody has, or it was withdrawn. One that
-    /// waits and is claimed, too, was put into the queue by somebody else than prn: it stays claimed.
+    /// Claims a job for a host, if nobody else has. `None`: somebody has, or it was withdrawn. One
+    /// that waits and is claimed, too, was put into the queue by somebody else than prn: it stays
+    /// claimed.
     ///
     /// # Errors
     /// [`FleetError::Etcd`]: whether it is claimed is unknown if that is
@@ -499,7 +500,8 @@ impl Fleet {
         self.close_as(&found, outcome).await
     }
 
-    /// The same with all that is known of why, if what waits is as it was seen, and not claimed, too.
+    /// The same with all that is known of why, if what waits is as it was seen, and not claimed,
+    /// too.
     ///
     /// # Errors
     /// [`FleetError::Etcd`].

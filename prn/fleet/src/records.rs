@@ -1,7 +1,8 @@
 //! Values in etcd, as messages.
 //!
-//! Whoever may write a key decides how large its value is, and what it costs to decode: an empty entry of a
-//! repeated field has two bytes there, and some hundred in memory. So both are looked at before.
+//! Whoever may write a key decides how large its value is, and what it costs to decode: an empty
+//! entry of a repeated field has two bytes there, and some hundred in memory. So both are looked at
+//! before.
 
 use std::time::SystemTime;
 
@@ -14,13 +15,14 @@ use crate::keys::{KEY_MAX, kind};
 
 /// Most bytes of a job as it is submitted. etcd takes requests of 1.5 MiB by default.
 pub(crate) const JOB_BYTES_MAX: usize = 1 << 20;
-/// Most bytes of a record but a job: of one that waits, with what a thousand hosts have said of it there is
-/// room left.
+/// Most bytes of a record but a job: of one that waits, with what a thousand hosts have said of it
+/// there is room left.
 const BYTES_MAX: usize = 256 * 1024;
-/// What a claim has beside what waited, and a job beside what its submission counts: signatures above all.
+/// What a claim has beside what waited, and a job beside what its submission counts: signatures
+/// above all.
 const MORE_BYTES: usize = 64 * 1024;
-/// Most fields of a record, each entry of a list or a map counted: as many refusals as there is room for in
-/// its bytes.
+/// Most fields of a record, each entry of a list or a map counted: as many refusals as there is
+/// room for in its bytes.
 const FIELDS_MAX: usize = 1280;
 /// `Claim.waiting`, whose fields count as its claim's.
 const CLAIM_WAITING: u32 = 5;
@@ -81,7 +83,8 @@ fn is_bounded(key: &str, value: &[u8]) -> bool {
         && fields(value, within).is_ok_and(|fields| fields <= FIELDS_MAX)
 }
 
-/// How many fields a message has, with those of its field `within`, which may be there more than once.
+/// How many fields a message has, with those of its field `within`, which may be there more than
+/// once.
 fn fields(mut message: &[u8], within: Option<u32>) -> Result<usize, DecodeError> {
     let mut count = 0_usize;
     while !message.is_empty() {

@@ -128,9 +128,9 @@ impl Fleet {
         Ok(())
     }
 
-    /// Lets the agent of a host in no longer, and takes its announcement away: nobody is told of the
-    /// host any more. Where it looked after what others have lost, another one does. A watch of its goes
-    /// on until its connection ends: etcd asks for rights when one is made.
+    /// Lets the agent of a host in no longer, and takes its announcement away: nobody is told of
+    /// the host any more. Where it looked after what others have lost, another one does. A watch of
+    /// its goes on until its connection ends: etcd asks for rights when one is made.
     ///
     /// # Errors
     /// [`FleetError::Etcd`], and as [`Keys::agent_user`].

@@ -49,8 +49,8 @@ pub(super) fn of_clients(
     chains.collect()
 }
 
-/// Checks that this authority has signed it, for a client, and that both are valid at `now` (since the
-/// Unix epoch). For whoever is given both at once: a peer's is checked in the handshake.
+/// Checks that this authority has signed it, for a client, and that both are valid at `now` (since
+/// the Unix epoch). For whoever is given both at once: a peer's is checked in the handshake.
 ///
 /// # Errors
 /// [`TlsError::NotSigned`].

@@ -45,7 +45,8 @@ pub enum EtcdError {
     /// etcd's answer is another no.
     #[error("etcd refuses it")]
     Refused(#[source] Box<ServerError>),
-    /// Not an answer of this API, or nothing to ask: there is no member, or there are no random bytes.
+    /// Not an answer of this API, or nothing to ask: there is no member, or there are no random
+    /// bytes.
     #[error("{0}")]
     Protocol(&'static str),
 }

@@ -30,8 +30,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Most time for a member to begin a watch.
 const BEGIN_TIME: Duration = Duration::from_secs(3);
-/// Most bytes of a message that came in parts. Where there is more, as after a long time away, what is there
-/// is read instead.
+/// Most bytes of a message that came in parts. Where there is more, as after a long time away, what
+/// is there is read instead.
 const PARTS_MAX: usize = ANSWER_MAX;
 
 /// Keys that are watched.
@@ -75,7 +75,8 @@ pub enum Told {
     Snapshot {
         /// Of which range.
         range: usize,
-        /// In the order of their names. Of a range of which only deletions or changes are told: none.
+        /// In the order of their names. Of a range of which only deletions or changes are told:
+        /// none.
         items: Vec<KeyValue>,
         /// As of this revision.
         revision: i64,
