@@ -31,6 +31,9 @@ use prn_supervisor::ipc::policy::Policy;
 use prn_supervisor::ipc::types::{Labels, Limits, Paths, ProcessId};
 use prn_supervisor::{Notice, Runner, Settings};
 
+/// For so long what could not be removed at once is tried again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut next = |what: &str| arguments.next().ok_or(format!("{what} is missing"));
@@ -44,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         groups: folder(&cgroup)?.into(),
         tools: std::fs::File::open(tools).ok().map(Into::into),
     };
-    let deadline = Instant::now() + Duration::from_secs(next("SECONDS")?.parse()?);
+    let time = Duration::from_secs(next("SECONDS")?.parse()?);
     let argv: Vec<String> = arguments.collect();
     let argv = argv
         .into_iter()
@@ -89,8 +92,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut output: Option<Reader> = None;
     let mut cursor = Cursor::at(0);
+    let mut deadline = Instant::now() + time;
     let mut stopped = false;
-    loop {
+    let mut ended: Option<Instant> = None;
+    while !ended.is_some_and(|at| runner.is_empty() || at.elapsed() > PATIENCE) {
         runner.wait(Some(
             deadline
                 .saturating_duration_since(Instant::now())
@@ -100,6 +105,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         while let Some(notice) = runner.take_notice() {
             match notice {
                 Notice::Started(id) => {
+                    deadline = Instant::now() + time;
                     let [data, page] = runner.subscribe(id)?;
                     output = Some(Reader::new(data, page)?);
                     if let Some(info) = runner.info(id) {
@@ -116,7 +122,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                         let usage = info.end.as_ref().map(End::usage_numbers);
                         eprintln!("ended: {:?}, consumed: {usage:?}", info.main_exit);
                     }
-                    return Ok(());
+                    ended = Some(Instant::now());
                 }
                 Notice::Changed(_)
                 | Notice::Advanced(..)
@@ -130,11 +136,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 runner.watch(id, follow(output, &mut cursor)?);
             }
         }
-        if Instant::now() >= deadline && !stopped {
+        if Instant::now() >= deadline && !stopped && ended.is_none() {
             stopped = true;
             runner.stop(id, StopHow::Graceful(None), None)?;
         }
     }
+    Ok(())
 }
 
 /// Copies what is there to standard output; returns where it ended.

@@ -15,6 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Instant;
 
+use nix::errno::Errno;
 use nix::libc;
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::{
@@ -325,15 +326,19 @@ impl HostileFrontend {
         read_frame(&self.link)
     }
 
-    /// Sends one datagram.
+    /// Sends one datagram, once there is room for it.
     ///
     /// # Panics
     /// If it cannot be sent.
     pub fn send(&self, bytes: &[u8]) {
-        assert_eq!(
-            self.order(&Order::Send(bytes.to_vec(), Cargo::Null, 0, 1)),
-            Answer::Sent(1, 0)
-        );
+        let order = Order::Send(bytes.to_vec(), Cargo::Null, 0, 1);
+        let full = Answer::Sent(0, Errno::EAGAIN as i32);
+        let mut answer = full.clone();
+        wait_for("room for a datagram", || {
+            answer = self.order(&order);
+            answer != full
+        });
+        assert_eq!(answer, Answer::Sent(1, 0));
     }
 
     /// Sends one datagram that may be this life's end, sooner than it can say that it was sent.

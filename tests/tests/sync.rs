@@ -374,7 +374,8 @@ fn a_signal_while_it_is_sent_starts_nothing_and_leaves_no_part_of_it() {
     let tar = project.held_up();
     let own = Pid::from_raw(child.id().try_into().unwrap());
     kill(own, Signal::SIGINT).unwrap();
-    kill(tar, Signal::SIGCONT).unwrap();
+    // The server may have killed it by now.
+    let _ = kill(tar, Signal::SIGCONT);
     assert_eq!(child.wait().unwrap().code(), Some(125));
     assert!(project.names("").is_empty(), "{:?}", project.names(""));
     // The next one completes it.
