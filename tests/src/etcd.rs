@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::authority::{Authorities, Leaf};
 use crate::pki::Identity;
-use crate::wait_for;
+use crate::{procfs, wait_for};
 
 /// For which time certificates are valid: for those whose clock is behind, too.
 const PERIOD: (&str, &str) = ("20200101000000Z", "20491231235959Z");
@@ -261,13 +261,11 @@ impl Cluster {
             .child
             .as_ref()
             .expect("a member that runs");
-        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process number"));
-        let signal = if held {
-            Signal::SIGSTOP
-        } else {
-            Signal::SIGCONT
-        };
-        kill(pid, signal).expect("kill");
+        let pid = i32::try_from(child.id()).expect("a process number");
+        match held {
+            true => procfs::hold(pid),
+            false => kill(Pid::from_raw(pid), Signal::SIGCONT).expect("kill"),
+        }
     }
 
     /// Compacts all revisions away but the newest.

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// The fields of /proc/pid/status.
 pub fn status(pid: i32) -> HashMap<String, String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -52,6 +55,44 @@ pub fn alive(pid: i32) -> bool {
         status(pid).get("State").map(|state| state.chars().next()),
         None | Some(Some('Z' | 'X'))
     )
+}
+
+/// Whether a process with this command line runs, and its terminal's keys are for it
+/// (proc_pid_stat(5): pgrp, tpgid).
+pub fn has_keys(argv: &[&str]) -> bool {
+    let line = argv
+        .iter()
+        .flat_map(|word| [word.as_bytes(), b"\0"].concat());
+    let line: Vec<u8> = line.collect();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut found =
+        entries.filter(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|is| is == line));
+    found.any(|entry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let fields: Vec<_> = fields.split(' ').collect();
+        matches!(fields[..], ["S", _, group, _, _, foreground, ..] if group == foreground)
+    })
+}
+
+/// Holds a process up (SIGSTOP), and returns when none of its threads runs any more: on a busy machine
+/// they do for a moment after kill(2) has returned.
+///
+/// # Panics
+/// If there is no such process.
+pub fn hold(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("a process to be held up");
+    crate::wait_for("a process to be held up", || {
+        let threads = fs::read_dir(format!("/proc/{pid}/task"));
+        let threads = threads.into_iter().flatten().flatten();
+        let mut stats = threads.map(|thread| fs::read_to_string(thread.path().join("stat")));
+        // proc_pid_stat(5): what stands behind the name, which may hold anything.
+        let state = |stat: &str| {
+            stat.rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next())
+        };
+        stats.all(|stat| stat.is_ok_and(|stat| matches!(state(&stat), Some('T' | 'Z' | 'X'))))
+    });
 }
 
 /// Context switches of all threads so far, voluntary and not.

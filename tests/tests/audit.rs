@@ -416,7 +416,7 @@ fn a_writer_that_hangs_is_not_in_the_way_of_the_next_server() {
     let mut server = Server::with(place.options());
     place.until("the first line", |line| line["event"] == "run");
     let pid = writer(&server).unwrap();
-    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    procfs::hold(pid);
     server.kill_and_start_again();
     assert!(!procfs::alive(pid));
     let runs = |line: &Value| line["event"] == "start";

@@ -87,10 +87,7 @@ struct Paused<'a>(&'a Server);
 
 impl<'a> Paused<'a> {
     fn new(server: &'a Server) -> Self {
-        server.signal(Signal::SIGSTOP);
-        wait_for("the supervisor to stop", || {
-            procfs::status(server.supervisor())["State"].starts_with('T')
-        });
+        procfs::hold(server.supervisor());
         Self(server)
     }
 }

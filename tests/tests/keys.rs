@@ -582,7 +582,7 @@ async fn who_is_connected_is_told_that_nothing_signs_and_the_log_says_when_that_
     assert_eq!(metric(&mut client, failures).await, Some(0.0));
     // One that is stuck is found by who wants a signature.
     let first = Pid::from_raw(signed.signer());
-    kill(first, Signal::SIGSTOP).unwrap();
+    procfs::hold(first.as_raw());
     assert!(!server.run(&["list"]).status.success());
     assert_eq!(metric(&mut client, up).await, Some(0.0));
     assert!(metric(&mut client, failures).await > Some(0.0));
@@ -683,7 +683,7 @@ fn a_signer_that_does_not_answer_delays_nobody_who_is_there() {
     let mut ticks = [0; 10];
     stream.read_exact(&mut ticks).unwrap();
     let signer = Pid::from_raw(signed.signer());
-    kill(signer, Signal::SIGSTOP).unwrap();
+    procfs::hold(signer.as_raw());
     let refused = || {
         let begun = Instant::now();
         assert!(!server.run(&["list"]).status.success());
@@ -741,7 +741,7 @@ fn strangers_who_wait_for_a_signature_stall_no_stream() {
     let ticks = || ticks.load(Ordering::SeqCst);
     wait_for("a tick", || ticks() > 0);
     let signer = Pid::from_raw(signed.signer());
-    kill(signer, Signal::SIGSTOP).unwrap();
+    procfs::hold(signer.as_raw());
     // More than there are threads that serve.
     let strangers: Vec<_> = (0..8)
         .map(|_| {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prn_tests::server::{Options, Server};
-use prn_tests::wait_for;
+use prn_tests::{procfs, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -497,11 +497,7 @@ fn while_the_server_is_away_the_exporter_says_so_and_finds_it_again() {
     // Found while it is: afterwards it could be a zombie of its parent's.
     let halves = [server.frontend(), server.supervisor()];
     for half in halves {
-        kill(Pid::from_raw(half), Signal::SIGSTOP).unwrap();
-        wait_for("a half that does nothing", || {
-            let status = fs::read_to_string(format!("/proc/{half}/status")).unwrap();
-            status.contains("State:\tT")
-        });
+        procfs::hold(half);
     }
     // The last look is good for a second.
     std::thread::sleep(Duration::from_millis(1200));

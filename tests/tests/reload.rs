@@ -699,7 +699,7 @@ fn a_client_that_takes_nothing_delays_the_others_for_no_longer_than_a_second() {
         written.unwrap().parse::<u64>().unwrap() > 1 << 20
     });
     let pid = Pid::from_raw(i32::try_from(follow.child.id()).unwrap());
-    kill(pid, Signal::SIGSTOP).unwrap();
+    procfs::hold(pid.as_raw());
     listed.add("ben", "viewer");
     let since = Instant::now();
     listed.reloaded();

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prn_tests::pki::Identity;
 use prn_tests::server::{Options, Server};
-use prn_tests::{binary, wait_for};
+use prn_tests::{binary, procfs, wait_for};
 use serde_json::Value;
 
 fn prn(arguments: &[&str]) -> Output {
@@ -97,7 +97,7 @@ fn root_is_told_what_a_server_is_and_what_is_in_use() {
 fn it_is_told_while_the_frontend_hangs_and_why_the_last_one_was_replaced() {
     let server = Server::start();
     let first = Pid::from_raw(server.frontend());
-    kill(first, Signal::SIGSTOP).unwrap();
+    procfs::hold(first.as_raw());
     let told = status(&server);
     assert_eq!(told["frontend"]["pid"], first.as_raw(), "{told}");
     kill(first, Signal::SIGKILL).unwrap();

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use prn_tests::proxy::{Cut, Proxy};
 use prn_tests::random::Random;
 use prn_tests::server::{Options, Server};
-use prn_tests::{in_guest, wait_for};
+use prn_tests::{in_guest, procfs, wait_for};
 
 /// How many starts there are: 10,000 before a release.
 const STARTS: &str = "PRN_TEST_STARTS";
@@ -308,7 +308,7 @@ fn whoever_is_interrupted_is_told_of_the_start_that_nobody_has_answered() {
     let server = Server::start();
     let supervisor = Pid::from_raw(server.supervisor());
     let id = "fcd2310e7b9a462a5d88c3a0ff4e2d9b";
-    kill(supervisor, Signal::SIGSTOP).unwrap();
+    procfs::hold(supervisor.as_raw());
     let child = server
         .prn(&["start", "--id", id, "--", "true"])
         .stdout(std::process::Stdio::piped())

@@ -101,8 +101,9 @@ impl Project {
             // What watches it comes last.
             let is_watched = self.process("sleep").is_some();
             tar = self.process("tar").filter(|_| is_watched);
-            tar.is_some_and(|tar| kill(tar, Signal::SIGSTOP).is_ok())
+            tar.is_some()
         });
+        procfs::hold(tar.unwrap().as_raw());
         tar.unwrap()
     }
 

@@ -8,10 +8,13 @@ use nix::unistd::Pid;
 use prn_tests::proxy::Proxy;
 use prn_tests::screen::Screen;
 use prn_tests::server::Server;
-use prn_tests::wait_for;
+use prn_tests::{procfs, wait_for};
 
 /// A shell there. Its prompt is not to be found in this line.
 const BASH: &str = "$PRN run -it --env 'PS1=f''ar> ' -- bash --norc --noprofile";
+
+/// What no other test runs.
+const SLEEP: [&str; 2] = ["sleep", "1017"];
 
 #[test]
 fn a_shell_is_as_usable_as_a_local_one() {
@@ -31,18 +34,19 @@ fn a_shell_is_as_usable_as_a_local_one() {
     screen.keys(&["Left", "Left", "a", "Enter"]);
     screen.shows("abc");
     // Ctrl-C is the process's.
-    screen.line("clear; sleep 1000; echo status $?");
-    std::thread::sleep(Duration::from_millis(300));
+    let sleeps = || wait_for("sleep to have the keys", || procfs::has_keys(&SLEEP));
+    screen.line(&format!("clear; {}; echo status $?", SLEEP.join(" ")));
+    sleeps();
     screen.keys(&["C-c"]);
     screen.line("echo status $?");
     screen.shows("status 130");
     // Job control.
-    screen.line("clear; sleep 1000");
-    std::thread::sleep(Duration::from_millis(300));
+    screen.line(&format!("clear; {}", SLEEP.join(" ")));
+    sleeps();
     screen.keys(&["C-z"]);
     screen.shows("Stopped");
     screen.line("clear; jobs; fg");
-    screen.shows("sleep 1000");
+    sleeps();
     screen.keys(&["C-c"]);
     // Size, at once and in order.
     screen.ok(&["resize-window", "-x", "100", "-y", "30"]);

@@ -48,7 +48,7 @@ fn l4_the_service_manager_hears_from_the_supervisor_in_time() {
     assert_eq!(words, ["READY=1", "WATCHDOG=1"]);
     // Nobody hears from a supervisor that is stuck.
     let supervisor = server.supervisor();
-    send(supervisor, Signal::SIGSTOP);
+    procfs::hold(supervisor);
     std::thread::sleep(Duration::from_secs(1));
     socket.set_nonblocking(true).unwrap();
     while socket.recv(&mut [0; 100]).is_ok() {}
@@ -68,7 +68,7 @@ fn l4_a_frontend_that_is_stuck_is_replaced_and_processes_do_not_notice() {
     let first = server.frontend();
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(server.frontend(), first, "one that answers stays");
-    send(first, Signal::SIGSTOP);
+    procfs::hold(first);
     let begin = Instant::now();
     wait_for("another frontend", || !procfs::alive(first));
     wait_for("its answer", || {
@@ -87,7 +87,7 @@ fn l4_a_frontend_that_is_stuck_is_replaced_and_processes_do_not_notice() {
 fn l4_without_a_watchdog_nobody_asks() {
     let server = Server::start();
     let first = server.frontend();
-    send(first, Signal::SIGSTOP);
+    procfs::hold(first);
     std::thread::sleep(Duration::from_secs(2));
     assert!(procfs::alive(first));
     send(first, Signal::SIGCONT);
