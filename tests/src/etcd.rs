@@ -309,6 +309,7 @@ impl Cluster {
             credentials,
             name: None,
             patience,
+            when_slow: None,
         })
         .expect("endpoints")
     }

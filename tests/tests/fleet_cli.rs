@@ -335,6 +335,13 @@ fn an_etcd_that_is_away_is_told_with_the_id_that_nobody_knows_of() {
         code == 5 && err.contains("is etcd running there?"),
         "{code}: {err}"
     );
+    let first = err.lines().next().unwrap();
+    let member = &hosts.cluster.endpoints()[0];
+    assert_eq!(
+        first,
+        format!("prn: etcd does not answer yet: trying {member}")
+    );
+    assert_eq!(err.matches("answer yet").count(), 1, "{err}");
     hosts.cluster.run(0);
     hosts.cluster.serves();
     assert_eq!(user.ok(&["submit", "--id", id, "--", "true"]), id);
@@ -399,6 +406,32 @@ fn a_name_is_that_of_the_live_job_and_who_is_not_let_in_is_told() {
     let is_told = err.contains("on host web1") && err.contains("prn pin add");
     assert!(code != 0 && is_told, "{code}: {err}");
     assert_ne!(user.ok(&[&running[..], &["-q"]].concat()), "", "it goes on");
+}
+
+#[test]
+fn whoever_submits_is_told_that_no_host_would_ever_take_it() {
+    let hosts = Hosts::start(1, 1, &["--label", "zone=a"]);
+    let user = User::of(&hosts, "");
+    let none = "waiting: no host has its name and labels";
+    for (placed, expected) in [
+        (&["--on", "zone=b"][..], Some(none)),
+        (&["--host", "web2"], Some(none)),
+        (
+            &["--memory", "1024T"],
+            Some("waiting: no host that fits is that large: it needs 1"),
+        ),
+        // It is its turn that it waits for.
+        (&["--on", "zone=a", "--host", "web1"], None),
+    ] {
+        let job = [&["submit"], placed, &["--", "sleep", "600"]].concat();
+        let (code, id, err) = user.told(&job);
+        assert_eq!((code, id.len()), (0, 33), "{err}");
+        match expected {
+            Some(expected) => assert!(err.contains(expected), "{placed:?}: {err}"),
+            None => assert_eq!(err, ""),
+        }
+        user.ok(&["stop", "--fleet", id.trim()]);
+    }
 }
 
 #[test]

@@ -11,11 +11,12 @@ use prn_fleet::{Record, v1};
 use prn_service::log;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, spawn_local};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::fatal::Fatal;
 use crate::held::Sent;
 use crate::queue::Queue;
+use crate::repeated::Repeated;
 use crate::shared::Shared;
 use crate::{claiming, held, keeper, server};
 
@@ -104,6 +105,7 @@ async fn leave(shared: &Shared, mut before: JoinSet<()>) {
 /// A lease, and another one when that has ended.
 async fn keep_lease(shared: Rc<Shared>) {
     let mut wait = FIRST_WAIT;
+    let mut loss = Repeated::default();
     loop {
         let kept = async {
             let mut lease = Lease::grant(shared.fleet.etcd(), shared.lease_lasts).await?;
@@ -120,11 +122,12 @@ async fn keep_lease(shared: Rc<Shared>) {
         let had_one = shared.lease.send_replace(None).is_some();
         if had_one {
             wait = FIRST_WAIT;
+            loss.is_over();
         }
-        log::line(format_args!(
-            "others believe that this host is gone: {}",
-            log::chain(&error)
-        ));
+        let why = log::chain(&error);
+        if loss.is_due(&why, Instant::now()) {
+            log::line(format_args!("others believe that this host is gone: {why}"));
+        }
         sleep(jitter(wait)).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }

@@ -16,6 +16,7 @@ mod keeper;
 mod options;
 mod outcome;
 mod queue;
+mod repeated;
 mod server;
 mod shared;
 mod tidying;

@@ -256,6 +256,7 @@ impl Options {
             credentials: self.credentials(&server)?,
             name: self.store_name.clone(),
             patience: PATIENCE,
+            when_slow: None,
         });
         Ok(Fleet::new(etcd?.with_room_for(LISTINGS_MAX), name)?)
     }

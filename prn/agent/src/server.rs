@@ -7,9 +7,10 @@ use std::time::Duration;
 use prn_client::{Change, ClientError, ProcessId, Watch, WatchRequest};
 use prn_fleet::etcd::jitter;
 use prn_service::log;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::daemon::Session;
+use crate::repeated::Repeated;
 use crate::shared::{Heard, Shared};
 
 /// Waits before another attempt: the first one, and the longest.
@@ -19,13 +20,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Connects, and again when the connection is lost.
 pub async fn follow(shared: Rc<Shared>) {
     let (mut wait, mut ended) = (FIRST_WAIT, None);
+    let mut silence = Repeated::default();
     loop {
         match follow_session(&shared, &mut ended).await {
-            Ok(()) => wait = FIRST_WAIT,
-            Err(error) => log::line(format_args!(
-                "the server does not answer: {}",
-                log::chain(&error)
-            )),
+            Ok(()) => {
+                wait = FIRST_WAIT;
+                silence.is_over();
+            }
+            Err(error) => {
+                let why = log::chain(&error);
+                if silence.is_due(&why, Instant::now()) {
+                    log::line(format_args!("the server does not answer: {why}"));
+                }
+            }
         }
         shared.session.send_replace(None);
         shared.touch();

@@ -30,6 +30,13 @@ pub enum Hindrance {
     },
 }
 
+impl Hindrance {
+    /// Whether time alone does not end it: other hosts would have to be there.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::NoHosts | Self::NoHostFits | Self::TooLarge)
+    }
+}
+
 /// Why a host takes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unready {

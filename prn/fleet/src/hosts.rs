@@ -3,7 +3,7 @@
 use prost::Message;
 
 use crate::error::FleetError;
-use crate::etcd::{Txn, revoke};
+use crate::etcd::{KeyValue, Txn, revoke};
 use crate::fleet::Fleet;
 use crate::keys::{is_name, last};
 use crate::records::now;
@@ -67,14 +67,7 @@ impl Fleet {
     pub async fn hosts(&self) -> Result<Vec<KnownHost>, FleetError> {
         let announced = self.etcd().read_all(&self.keys().host("")).await?;
         let drained = self.etcd().read_all(&self.keys().drain("")).await?;
-        let mut all = Vec::new();
-        for host in announced.items.iter().filter_map(|item| self.known(item)) {
-            all.push(KnownHost {
-                name: last(&host.key).to_owned(),
-                host: Some(host.value),
-                drain: None,
-            });
-        }
+        let mut all: Vec<_> = self.announced(&announced.items).collect();
         for drain in drained.items.iter().filter_map(|item| self.known(item)) {
             let (name, drain) = (last(&drain.key), drain.value);
             match all.iter_mut().find(|known| known.name == name) {
@@ -88,6 +81,16 @@ impl Fleet {
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
+    }
+
+    /// Hosts by what their agents say.
+    pub(crate) fn announced(&self, items: &[KeyValue]) -> impl Iterator<Item = KnownHost> {
+        let known = items.iter().filter_map(|item| self.known(item));
+        known.map(|host| KnownHost {
+            name: last(&host.key).to_owned(),
+            host: Some(host.value),
+            drain: None,
+        })
     }
 
     /// Lets a host take no more jobs. What runs there goes on.

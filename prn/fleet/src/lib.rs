@@ -21,6 +21,7 @@ mod placing;
 mod pruning;
 mod records;
 mod setup;
+mod unplaceable;
 pub mod v1;
 mod view;
 

@@ -7,6 +7,7 @@ use crate::commands::can_i::dry_run;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::fleet::fault::FleetFault;
+use crate::fleet::reasons::tell_lasting;
 use crate::fleet::submitting::{Placing, job, submit as submit_job, tidy, to_be_asked};
 use crate::input::leftover::Leftover;
 use crate::interrupts::Interrupts;
@@ -20,7 +21,8 @@ use crate::which::hosts::Servers;
 ///
 /// A host that fits and has room takes it and starts it, once; what becomes of it is told by `prn status
 /// --fleet ID`, `wait`, `logs` and the others with --fleet. All flags of `prn start` do here, but for
-/// standard input, which no job has. With --id it is safe to repeat: the same job under the same id is
+/// standard input, which no job has. That no host fits, or is large enough, is said, and the job waits for
+/// one. With --id it is safe to repeat: the same job under the same id is
 /// the same job.
 ///
 /// A job that is signed (--sign, or `sign = true` of the fleet) is started by no host that would make
@@ -55,10 +57,11 @@ pub async fn submit(args: Submit) -> Result<Exit, Failure> {
     leftover.settle().map_err(of_input)?;
     let id = spec.id.map(|id| id.to_string()).unwrap_or_default();
     let mut interrupts = Interrupts::take()?;
-    let submitted = interrupts.unless(submit_job(&open, job)).await;
+    let submitted = interrupts.unless(submit_job(&open, job.clone())).await;
     let submitted = submitted.ok_or_else(|| FleetFault::SubmitLeft(id.clone()))??;
     output::submitted(&submitted, &args.format)
         .map_err(|source| FleetFault::SubmittedUnsaid { id, source })?;
+    tell_lasting(&open, &job).await;
     tidy(&open, &submitted).await;
     Ok(exit::OK)
 }

@@ -23,6 +23,7 @@ use crate::commands::keygen::{Pair, write_new};
 use crate::context::config::Place;
 use crate::context::edit::replace;
 use crate::failure::Failure;
+use crate::which::fleet::tell_slow;
 
 /// For how long etcd is asked that does not answer: a cluster that has just been started elects first.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -284,6 +285,7 @@ impl Folder {
             credentials,
             name: None,
             patience: PATIENCE,
+            when_slow: Some(tell_slow),
         });
         let fleet = Fleet::new(etcd.map_err(FleetFault::from)?, &self.name);
         Ok(fleet.map_err(FleetFault::from)?)

@@ -32,10 +32,23 @@ pub struct Why {
 /// etcd does not say which hosts there are.
 pub async fn why_it_waits(open: &OpenFleet, waiting: &v1::Waiting) -> Result<Why, Failure> {
     let hosts = open.hosts().await?;
-    Ok(why(&hindrance(waiting, &hosts), waiting))
+    let needs = waiting.needs.unwrap_or_default();
+    Ok(why(&hindrance(waiting, &hosts), &needs))
 }
 
-fn why(hindrance: &Hindrance, waiting: &v1::Waiting) -> Why {
+/// Tells whoever has submitted a job that none of the hosts that there are would ever take it. The job is
+/// there: what keeps etcd from saying so is nobody's matter.
+pub async fn tell_lasting(open: &OpenFleet, job: &v1::Job) {
+    if let Ok(Some(hindrance)) = open.fleet.lasting_hindrance(job).await {
+        tell(&why(&hindrance, &job.needs.unwrap_or_default()));
+    }
+}
+
+fn tell(why: &Why) {
+    output::notice(&output::escaped(&format!("waiting: {}", why.text)));
+}
+
+fn why(hindrance: &Hindrance, needs: &v1::Resources) -> Why {
     let (reason, text) = match hindrance {
         Hindrance::NoHosts => (
             "NO_HOST_ANNOUNCED",
@@ -48,10 +61,7 @@ fn why(hindrance: &Hindrance, waiting: &v1::Waiting) -> Why {
         ),
         Hindrance::TooLarge => (
             "NO_HOST_LARGE_ENOUGH",
-            format!(
-                "no host that fits is that large: it needs {}",
-                needs(waiting)
-            ),
+            format!("no host that fits is that large: it needs {}", shown(needs)),
         ),
         Hindrance::Unready(hosts) => ("NO_HOST_READY", unready(hosts)),
         Hindrance::Full => ("NO_ROOM", "all that fit are full".to_owned()),
@@ -68,8 +78,7 @@ fn why(hindrance: &Hindrance, waiting: &v1::Waiting) -> Why {
 }
 
 /// What it needs of a host, in words.
-fn needs(waiting: &v1::Waiting) -> String {
-    let needs = waiting.needs.unwrap_or_default();
+fn shown(needs: &v1::Resources) -> String {
     let processes = match needs.processes {
         0 | 1 => "1 process".to_owned(),
         many => format!("{many} processes"),
@@ -135,7 +144,7 @@ impl WaitTelling {
             return;
         };
         if self.told.as_ref() != Some(&why.text) {
-            output::notice(&output::escaped(&format!("waiting: {}", why.text)));
+            tell(&why);
             self.told = Some(why.text);
         }
     }
@@ -147,15 +156,12 @@ mod tests {
 
     #[test]
     fn people_are_told_which_host_it_is_and_what_is_needed() {
-        let waiting = v1::Waiting {
-            needs: Some(v1::Resources {
-                processes: 1,
-                memory_bytes: 1 << 40,
-                cpu_millis: 1500,
-            }),
-            ..v1::Waiting::default()
+        let needs = v1::Resources {
+            processes: 1,
+            memory_bytes: 1 << 40,
+            cpu_millis: 1500,
         };
-        let large = why(&Hindrance::TooLarge, &waiting);
+        let large = why(&Hindrance::TooLarge, &needs);
         assert!(
             large.text.contains("of memory, 1.5 CPUs, 1 process"),
             "{large:?}"
@@ -165,7 +171,7 @@ mod tests {
             ("web1".to_owned(), drained),
             ("web2".to_owned(), Unready::NoServer),
         ];
-        let told = why(&Hindrance::Unready(hosts), &waiting).text;
+        let told = why(&Hindrance::Unready(hosts), &needs).text;
         let expected =
             "web1 fits, but is drained: disk; web2 fits, but its server does not answer its agent";
         assert_eq!(told, expected);

@@ -129,6 +129,7 @@ fn open(name: Option<&String>, connection: &Connection) -> Result<OpenFleet, Fai
         credentials: found.of_store(&own, &key)?,
         name: found.fleet.store_name.clone(),
         patience: PATIENCE,
+        when_slow: Some(tell_slow),
     });
     let fleet = Fleet::new(etcd.map_err(FleetFault::from)?, &name).map_err(FleetFault::from)?;
     Ok(OpenFleet {
@@ -140,6 +141,13 @@ fn open(name: Option<&String>, connection: &Connection) -> Result<OpenFleet, Fai
         call_timeout: connection.call_timeout,
         name,
     })
+}
+
+/// Whoever waits for etcd is to know.
+pub fn tell_slow(tried: &str) {
+    output::notice(&output::escaped(&format!(
+        "etcd does not answer yet: trying {tried}"
+    )));
 }
 
 /// What was typed, else what the environment says, else what the configuration does.

@@ -1,7 +1,7 @@
 //! One connection to one member at a time, and the next member when that does not answer.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use prn_client::credentials::Credentials;
@@ -20,6 +20,8 @@ use super::random::jitter;
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// Most time for an answer of one member. A leader's election takes 1 to 2 s by etcd's defaults.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
+/// After so long whoever waits wants to know for what.
+const SLOW: Duration = Duration::from_secs(2);
 /// Waits between attempts: the first one, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 const LONGEST_WAIT: Duration = Duration::from_millis(1000);
@@ -38,6 +40,8 @@ pub struct EtcdSettings {
     pub name: Option<String>,
     /// For how long a call is tried with one member after the other.
     pub patience: Duration,
+    /// Told once of those that were tried, when none of them has answered a call for 2 s.
+    pub when_slow: Option<fn(&str)>,
 }
 
 /// A client of etcd. Cheap to clone; the clones share a connection.
@@ -51,6 +55,8 @@ pub struct Etcd {
 struct Inner {
     endpoints: Vec<Endpoint>,
     patience: Duration,
+    /// `None`: it was told, or nobody wants to know.
+    when_slow: StdMutex<Option<fn(&str)>>,
     state: Mutex<State>,
 }
 
@@ -104,6 +110,7 @@ impl Etcd {
         let inner = Inner {
             endpoints,
             patience: settings.patience,
+            when_slow: StdMutex::new(settings.when_slow),
             state: Mutex::new(State {
                 place,
                 connection: None,
@@ -165,7 +172,8 @@ impl Etcd {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        let until = Instant::now() + self.inner.patience;
+        let began = Instant::now();
+        let until = began + self.inner.patience;
         let mut wait = FIRST_WAIT;
         let mut unusable = 0;
         loop {
@@ -202,8 +210,19 @@ impl Etcd {
                     source: Box::new(error),
                 });
             }
+            if began.elapsed() >= SLOW {
+                self.tell_slow();
+            }
             sleep(pause).await;
             wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    fn tell_slow(&self) {
+        let when_slow = self.inner.when_slow.lock();
+        let when_slow = when_slow.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(tell) = when_slow {
+            tell(&self.tried());
         }
     }
 
