@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         groups: folder(&cgroup)?.into(),
         tools: std::fs::File::open(tools).ok().map(Into::into),
     };
-    let time = Duration::from_secs(next("SECONDS")?.parse()?);
+    let time = Duration::from_secs(next("SECONDS")?.parse::<u32>()?.into());
     let argv: Vec<String> = arguments.collect();
     let argv = argv
         .into_iter()
@@ -92,10 +92,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut output: Option<Reader> = None;
     let mut cursor = Cursor::at(0);
+    // Until the process is stopped, and then until what is left of it is left.
     let mut deadline = Instant::now() + time;
     let mut stopped = false;
-    let mut ended: Option<Instant> = None;
-    while !ended.is_some_and(|at| runner.is_empty() || at.elapsed() > PATIENCE) {
+    let mut ended = false;
+    while !(ended && (runner.is_empty() || Instant::now() >= deadline)) {
         runner.wait(Some(
             deadline
                 .saturating_duration_since(Instant::now())
@@ -122,7 +123,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                         let usage = info.end.as_ref().map(End::usage_numbers);
                         eprintln!("ended: {:?}, consumed: {usage:?}", info.main_exit);
                     }
-                    ended = Some(Instant::now());
+                    ended = true;
+                    deadline = Instant::now() + PATIENCE;
                 }
                 Notice::Changed(_)
                 | Notice::Advanced(..)
@@ -136,10 +138,13 @@ fn main() -> Result<(), Box<dyn Error>> {
                 runner.watch(id, follow(output, &mut cursor)?);
             }
         }
-        if Instant::now() >= deadline && !stopped && ended.is_none() {
+        if Instant::now() >= deadline && !stopped && !ended {
             stopped = true;
             runner.stop(id, StopHow::Graceful(None), None)?;
         }
+    }
+    if !runner.is_empty() {
+        eprintln!("some of it is left, and could not be removed");
     }
     Ok(())
 }

@@ -79,20 +79,23 @@ pub fn has_keys(argv: &[&str]) -> bool {
 /// they do for a moment after kill(2) has returned.
 ///
 /// # Panics
-/// If there is no such process.
+/// If there is no such process, or it ends.
 pub fn hold(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("a process to be held up");
     crate::wait_for("a process to be held up", || {
+        assert!(alive(pid), "it has ended");
         let threads = fs::read_dir(format!("/proc/{pid}/task"));
         let threads = threads.into_iter().flatten().flatten();
         let mut stats = threads.map(|thread| fs::read_to_string(thread.path().join("stat")));
-        // proc_pid_stat(5): what stands behind the name, which may hold anything.
-        let state = |stat: &str| {
-            stat.rsplit_once(") ")
-                .and_then(|(_, rest)| rest.chars().next())
-        };
         stats.all(|stat| stat.is_ok_and(|stat| matches!(state(&stat), Some('T' | 'Z' | 'X'))))
     });
+    assert_eq!(status(pid)["State"].chars().next(), Some('T'));
+}
+
+/// The state in proc_pid_stat(5): it stands behind the name, which may hold anything.
+fn state(stat: &str) -> Option<char> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.chars().next()
 }
 
 /// Context switches of all threads so far, voluntary and not.

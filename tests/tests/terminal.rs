@@ -13,9 +13,6 @@ use prn_tests::{procfs, wait_for};
 /// A shell there. Its prompt is not to be found in this line.
 const BASH: &str = "$PRN run -it --env 'PS1=f''ar> ' -- bash --norc --noprofile";
 
-/// What no other test runs.
-const SLEEP: [&str; 2] = ["sleep", "1017"];
-
 #[test]
 fn a_shell_is_as_usable_as_a_local_one() {
     let server = Server::start();
@@ -34,19 +31,23 @@ fn a_shell_is_as_usable_as_a_local_one() {
     screen.keys(&["Left", "Left", "a", "Enter"]);
     screen.shows("abc");
     // Ctrl-C is the process's.
-    let sleeps = || wait_for("sleep to have the keys", || procfs::has_keys(&SLEEP));
-    screen.line(&format!("clear; {}; echo status $?", SLEEP.join(" ")));
+    let seconds = 1_000_000 + std::process::id();
+    let sleep = format!("sleep {seconds}");
+    let has_keys = || procfs::has_keys(&["sleep", &seconds.to_string()]);
+    let sleeps = || wait_for("sleep to have the keys", has_keys);
+    screen.line(&format!("clear; {sleep}; echo status $?"));
     sleeps();
     screen.keys(&["C-c"]);
     screen.line("echo status $?");
     screen.shows("status 130");
     // Job control.
-    screen.line(&format!("clear; {}", SLEEP.join(" ")));
+    screen.line(&format!("clear; {sleep}"));
     sleeps();
     screen.keys(&["C-z"]);
     screen.shows("Stopped");
     screen.line("clear; jobs; fg");
     sleeps();
+    screen.shows(&format!("Stopped                 {sleep}"));
     screen.keys(&["C-c"]);
     // Size, at once and in order.
     screen.ok(&["resize-window", "-x", "100", "-y", "30"]);

@@ -68,7 +68,8 @@ fn l4_a_frontend_that_is_stuck_is_replaced_and_processes_do_not_notice() {
     let first = server.frontend();
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(server.frontend(), first, "one that answers stays");
-    procfs::hold(first);
+    // It may be killed before it is seen to be held up.
+    send(first, Signal::SIGSTOP);
     let begin = Instant::now();
     wait_for("another frontend", || !procfs::alive(first));
     wait_for("its answer", || {
