@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use prn_tests::agents::Hosts;
+use prn_tests::agents::{Hosts, Plan};
 use prn_tests::fleet_user::User;
 use prn_tests::screen::Screen;
 use prn_tests::{wait_for, wait_within};
@@ -410,28 +410,45 @@ fn a_name_is_that_of_the_live_job_and_who_is_not_let_in_is_told() {
 
 #[test]
 fn whoever_submits_is_told_that_no_host_would_ever_take_it() {
-    let hosts = Hosts::start(1, 1, &["--label", "zone=a"]);
+    let mut hosts = Hosts::with(Plan {
+        arguments: &["--label", "zone=a"],
+        // It is announced, however busy the machine is.
+        lease: "60s",
+        ..Plan::default()
+    });
     let user = User::of(&hosts, "");
+    let submit = |more: &[&str]| {
+        let words = [&["submit"], more, &["--", "sleep", "600"]].concat();
+        let (code, id, err) = user.told(&words);
+        assert_eq!(code, 0, "{err}");
+        (id.trim().to_owned(), err)
+    };
     let none = "waiting: no host has its name and labels";
+    let small = "waiting: no host that fits is that large: it needs 1024 TiB of memory";
     for (placed, expected) in [
         (&["--on", "zone=b"][..], Some(none)),
         (&["--host", "web2"], Some(none)),
-        (
-            &["--memory", "1024T"],
-            Some("waiting: no host that fits is that large: it needs 1"),
-        ),
-        // It is its turn that it waits for.
+        (&["--memory", "1024T"], Some(small)),
         (&["--on", "zone=a", "--host", "web1"], None),
     ] {
-        let job = [&["submit"], placed, &["--", "sleep", "600"]].concat();
-        let (code, id, err) = user.told(&job);
-        assert_eq!((code, id.len()), (0, 33), "{err}");
+        let (id, err) = submit(placed);
         match expected {
             Some(expected) => assert!(err.contains(expected), "{placed:?}: {err}"),
-            None => assert_eq!(err, ""),
+            None => assert!(!err.contains("waiting"), "{placed:?}: {err}"),
         }
-        user.ok(&["stop", "--fleet", id.trim()]);
+        user.ok(&["stop", "--fleet", &id]);
+        let (same, err) = submit(&[&["--id", &id], placed].concat());
+        assert_eq!(same, id);
+        assert!(!err.contains("waiting"), "it waits no more: {err}");
     }
+    // That will pass.
+    user.ok(&["fleet", "drain", "web1"]);
+    let (_, err) = submit(&[]);
+    assert!(!err.contains("waiting"), "{err}");
+    hosts.hosts[0].end_agent(Signal::SIGKILL);
+    hosts.cluster.ctl(&["del", "--prefix", "/prn/prod/hosts/"]);
+    let (_, err) = submit(&[]);
+    assert!(err.contains("waiting: no host is announced"), "{err}");
 }
 
 #[test]

@@ -11,12 +11,11 @@ use prn_fleet::{Record, v1};
 use prn_service::log;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, spawn_local};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::fatal::Fatal;
 use crate::held::Sent;
 use crate::queue::Queue;
-use crate::repeated::Repeated;
 use crate::shared::Shared;
 use crate::{claiming, held, keeper, server};
 
@@ -105,12 +104,16 @@ async fn leave(shared: &Shared, mut before: JoinSet<()>) {
 /// A lease, and another one when that has ended.
 async fn keep_lease(shared: Rc<Shared>) {
     let mut wait = FIRST_WAIT;
-    let mut loss = Repeated::default();
+    let mut is_lost = false;
     loop {
         let kept = async {
             let mut lease = Lease::grant(shared.fleet.etcd(), shared.lease_lasts).await?;
             shared.lease.send_replace(Some(lease.id()));
             shared.touch();
+            shared.lasts_no_more();
+            if std::mem::take(&mut is_lost) {
+                log::line(format_args!("others know again that this host is here"));
+            }
             loop {
                 lease.keep().await?;
             }
@@ -122,12 +125,12 @@ async fn keep_lease(shared: Rc<Shared>) {
         let had_one = shared.lease.send_replace(None).is_some();
         if had_one {
             wait = FIRST_WAIT;
-            loss.is_over();
         }
-        let why = log::chain(&error);
-        if loss.is_due(&why, Instant::now()) {
-            log::line(format_args!("others believe that this host is gone: {why}"));
-        }
+        is_lost = true;
+        shared.log_lasting(format_args!(
+            "others believe that this host is gone: {}",
+            log::chain(&error)
+        ));
         sleep(jitter(wait)).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
@@ -185,10 +188,10 @@ async fn follow_fleet(shared: &Rc<Shared>) -> Fatal {
         match follow_changes(shared, watcher, &mut keeping).await {
             // It took so long that the revision is gone: as it is now, then.
             Ok(()) | Err(EtcdError::Compacted) => {}
-            Err(error) if error.is_transient() => log::error(&error),
+            Err(error) if error.is_transient() => shared.log_lasting_error(&error),
             // Somebody has to make that smaller; what is known is served meanwhile.
             Err(error @ EtcdError::TooLarge) => {
-                log::error(&error);
+                shared.log_lasting_error(&error);
                 sleep(jitter(LONGEST_WAIT)).await;
             }
             Err(error) => return error.into(),
@@ -206,7 +209,7 @@ async fn follow_changes(
         let told = match watcher.next().await {
             // It goes on where it was.
             Err(error) if error.is_transient() => {
-                log::error(&error);
+                shared.log_lasting_error(&error);
                 continue;
             }
             told => told?,

@@ -93,7 +93,7 @@ async fn stand(shared: Rc<Shared>, seen: Option<Seen>) {
         match shared.fleet.etcd().commit(&txn).await {
             // The watch tells who it is.
             Ok(_) => return,
-            Err(error) => log::error(&error),
+            Err(error) => shared.log_lasting_error(&error),
         }
     }
 }
@@ -107,7 +107,7 @@ async fn until_gone(shared: &Shared, host: &str) {
         match shared.fleet.etcd().read(&key).await {
             Ok((None, _)) => times += 1,
             Ok((Some(_), _)) => times = 0,
-            Err(error) => log::error(&error),
+            Err(error) => shared.log_lasting_error(&error),
         }
     }
     log::line(format_args!(
@@ -156,7 +156,7 @@ async fn surely<T>(shared: &Shared, ask: impl AsyncFn() -> Result<T, FleetError>
     loop {
         match ask().await {
             Ok(answer) => return answer,
-            Err(error) => log::error(&error),
+            Err(error) => shared.log_lasting_error(&error),
         }
         sleep(jitter(shared.lease_lasts)).await;
     }

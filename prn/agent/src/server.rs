@@ -7,10 +7,9 @@ use std::time::Duration;
 use prn_client::{Change, ClientError, ProcessId, Watch, WatchRequest};
 use prn_fleet::etcd::jitter;
 use prn_service::log;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::daemon::Session;
-use crate::repeated::Repeated;
 use crate::shared::{Heard, Shared};
 
 /// Waits before another attempt: the first one, and the longest.
@@ -20,19 +19,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Connects, and again when the connection is lost.
 pub async fn follow(shared: Rc<Shared>) {
     let (mut wait, mut ended) = (FIRST_WAIT, None);
-    let mut silence = Repeated::default();
     loop {
         match follow_session(&shared, &mut ended).await {
-            Ok(()) => {
-                wait = FIRST_WAIT;
-                silence.is_over();
-            }
-            Err(error) => {
-                let why = log::chain(&error);
-                if silence.is_due(&why, Instant::now()) {
-                    log::line(format_args!("the server does not answer: {why}"));
-                }
-            }
+            Ok(()) => wait = FIRST_WAIT,
+            Err(error) => shared.log_lasting(format_args!(
+                "the server does not answer: {}",
+                log::chain(&error)
+            )),
         }
         shared.session.send_replace(None);
         shared.touch();
@@ -49,6 +42,7 @@ async fn follow_session(shared: &Rc<Shared>, ended: &mut Option<Watch>) -> Resul
         None => session.client.watch(&WatchRequest::default()).await,
     };
     let watch = ended.insert(watch?);
+    shared.lasts_no_more();
     if shared.lease.borrow().is_some() || !shared.is_reconciled.get() {
         log::line(format_args!(
             "the server answers, in its run {}",

@@ -2,6 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt::Arguments;
 use std::time::Duration;
 
 use prn_client::{Process, ProcessId};
@@ -9,10 +11,12 @@ use prn_fleet::etcd::jitter;
 use prn_fleet::{Claimed, Fleet, FleetError, v1};
 use prn_service::log;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::daemon::{Daemon, Session};
 use crate::options::{Host, Options};
 use crate::queue::Queue;
+use crate::repeated::Repeated;
 
 /// How long a host that was found full claims nothing: at first, and at most.
 const FULL_TIME: Duration = Duration::from_secs(1);
@@ -83,6 +87,8 @@ pub struct Shared {
     pub changed: Notify,
     /// Something has changed that others are told.
     pub announced: Notify,
+    /// What was logged and lasts.
+    repeated: RefCell<Repeated>,
 }
 
 impl Shared {
@@ -110,6 +116,7 @@ impl Shared {
             waits_changed: Notify::new(),
             changed: Notify::new(),
             announced: Notify::new(),
+            repeated: RefCell::default(),
         }
     }
 
@@ -122,6 +129,24 @@ impl Shared {
             free.cpu_millis = free.cpu_millis.saturating_sub(needs.cpu_millis);
         }
         free
+    }
+
+    /// Logs what lasts, and would be logged again and again: once, and each quarter of an hour.
+    pub fn log_lasting(&self, text: Arguments<'_>) {
+        let is_due = |repeated: &mut Repeated| repeated.is_due(&text.to_string(), Instant::now());
+        if is_due(&mut self.repeated.borrow_mut()) {
+            log::line(text);
+        }
+    }
+
+    /// An error with its causes, likewise.
+    pub fn log_lasting_error(&self, error: &dyn Error) {
+        self.log_lasting(format_args!("{}", log::chain(error)));
+    }
+
+    /// The server or etcd answers: what it was that has lasted is logged the next time.
+    pub fn lasts_no_more(&self) {
+        self.repeated.borrow_mut().is_over();
     }
 
     /// Tells of what in etcd is malformed, once of each.
@@ -223,7 +248,7 @@ impl Shared {
         loop {
             match act().await {
                 Ok(done) => return done,
-                Err(error) => log::line(format_args!(
+                Err(error) => self.log_lasting(format_args!(
                     "job {}: {}; trying again",
                     what.id,
                     log::chain(&error)

@@ -31,9 +31,21 @@ pub enum Hindrance {
 }
 
 impl Hindrance {
-    /// Whether time alone does not end it: other hosts would have to be there.
-    pub fn is_lasting(&self) -> bool {
+    /// Whether other hosts would have to be announced: those that are would never take it.
+    pub fn is_unplaceable(&self) -> bool {
         matches!(self, Self::NoHosts | Self::NoHostFits | Self::TooLarge)
+    }
+
+    /// What keeps a job from all of some hosts, of two parts of them: what is nearer to taking it.
+    #[must_use]
+    pub fn nearest(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::NoHosts, _) => other,
+            (Self::NoHostFits, Self::NoHosts) => self,
+            (Self::NoHostFits, _) => other,
+            _ if other.is_unplaceable() => self,
+            _ => other,
+        }
     }
 }
 
@@ -141,6 +153,24 @@ mod tests {
             needs: Some(room(1, memory)),
             ..v1::Waiting::default()
         }
+    }
+
+    #[test]
+    fn of_two_parts_of_the_hosts_that_counts_which_is_nearer_to_taking_a_job() {
+        let in_order = [
+            Hindrance::NoHosts,
+            Hindrance::NoHostFits,
+            Hindrance::TooLarge,
+            Hindrance::Full,
+        ];
+        for (far, first) in in_order.iter().enumerate() {
+            for (near, second) in in_order.iter().enumerate() {
+                let expected = &in_order[far.max(near)];
+                assert_eq!(&first.clone().nearest(second.clone()), expected);
+            }
+        }
+        let unplaceable = in_order.map(|hindrance| hindrance.is_unplaceable());
+        assert_eq!(unplaceable, [true, true, true, false]);
     }
 
     #[test]

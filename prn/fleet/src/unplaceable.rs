@@ -1,4 +1,4 @@
-//! Jobs that none of the hosts would ever take.
+//! Jobs that no announced host would ever take.
 
 use crate::error::FleetError;
 use crate::fleet::Fleet;
@@ -7,25 +7,22 @@ use crate::job::waiting;
 use crate::v1;
 
 impl Fleet {
-    /// Why none of the hosts that are announced would ever take a job, as long as they are what they are
-    /// ([`Hindrance::is_lasting`]). `None`: one would. No more is read than tells that.
+    /// Why none of the hosts that are announced would ever take a job ([`Hindrance::is_unplaceable`]).
+    /// `None`: one would. No more is read than tells that.
     ///
     /// # Errors
     /// [`FleetError::Etcd`].
-    pub async fn lasting_hindrance(&self, job: &v1::Job) -> Result<Option<Hindrance>, FleetError> {
+    pub async fn unplaceable(&self, job: &v1::Job) -> Result<Option<Hindrance>, FleetError> {
         let waiting = waiting(job, 0)?;
-        let mut found = Hindrance::NoHosts;
+        let mut why = Hindrance::NoHosts;
         let mut pages = self.etcd().pages(&self.keys().host(""), 0);
         while let Some(items) = pages.next().await? {
             let hosts: Vec<_> = self.announced(&items).collect();
-            let here = hindrance(&waiting, &hosts);
-            if !here.is_lasting() {
+            why = why.nearest(hindrance(&waiting, &hosts));
+            if !why.is_unplaceable() {
                 return Ok(None);
             }
-            if here == Hindrance::TooLarge || found == Hindrance::NoHosts {
-                found = here;
-            }
         }
-        Ok(Some(found))
+        Ok(Some(why))
     }
 }

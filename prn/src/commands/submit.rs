@@ -7,7 +7,7 @@ use crate::commands::can_i::dry_run;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::fleet::fault::FleetFault;
-use crate::fleet::reasons::tell_lasting;
+use crate::fleet::reasons::tell_unplaceable;
 use crate::fleet::submitting::{Placing, job, submit as submit_job, tidy, to_be_asked};
 use crate::input::leftover::Leftover;
 use crate::interrupts::Interrupts;
@@ -21,9 +21,9 @@ use crate::which::hosts::Servers;
 ///
 /// A host that fits and has room takes it and starts it, once; what becomes of it is told by `prn status
 /// --fleet ID`, `wait`, `logs` and the others with --fleet. All flags of `prn start` do here, but for
-/// standard input, which no job has. That no host fits, or is large enough, is said, and the job waits for
-/// one. With --id it is safe to repeat: the same job under the same id is
-/// the same job.
+/// standard input, which no job has. Where no host is announced, none fits, or none that fits is ever large
+/// enough, that is said on standard error, and the job waits for one. With --id it is safe to repeat: the
+/// same job under the same id is the same job.
 ///
 /// A job that is signed (--sign, or `sign = true` of the fleet) is started by no host that would make
 /// anything else of it, and counts for a while: what waits for longer is
@@ -59,10 +59,16 @@ pub async fn submit(args: Submit) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::take()?;
     let submitted = interrupts.unless(submit_job(&open, job.clone())).await;
     let submitted = submitted.ok_or_else(|| FleetFault::SubmitLeft(id.clone()))??;
-    output::submitted(&submitted, &args.format)
+    output::submitted(&submitted.id, &args.format)
         .map_err(|source| FleetFault::SubmittedUnsaid { id, source })?;
-    tell_lasting(&open, &job).await;
-    tidy(&open, &submitted).await;
+    // Whoever has the id needs nothing more: a signal ends it, whatever etcd does.
+    let rest = async {
+        if !submitted.was_there {
+            tell_unplaceable(&open, &job).await;
+        }
+        tidy(&open, &submitted.id).await;
+    };
+    let _done = interrupts.unless(rest).await;
     Ok(exit::OK)
 }
 

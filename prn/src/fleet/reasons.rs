@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use prn_fleet::{Hindrance, JobView, Place, Unready, hindrance, v1};
 use prn_proto::units::show_size;
+use tokio::time::timeout;
 
 use crate::failure::Failure;
 use crate::fleet::job_watch::JobWatch;
@@ -12,6 +13,8 @@ use crate::which::fleet::OpenFleet;
 
 /// Most hosts that are named one by one.
 const NAMED_MAX: usize = 5;
+/// Most time to find out whether a job that was submitted can run anywhere.
+const ASK_TIME: Duration = Duration::from_secs(1);
 /// For so long nobody wonders why a job waits.
 const UNREMARKED: Duration = Duration::from_secs(2);
 /// And then it is looked this often whether it is for another reason.
@@ -36,10 +39,12 @@ pub async fn why_it_waits(open: &OpenFleet, waiting: &v1::Waiting) -> Result<Why
     Ok(why(&hindrance(waiting, &hosts), &needs))
 }
 
-/// Tells whoever has submitted a job that none of the hosts that there are would ever take it. The job is
-/// there: what keeps etcd from saying so is nobody's matter.
-pub async fn tell_lasting(open: &OpenFleet, job: &v1::Job) {
-    if let Ok(Some(hindrance)) = open.fleet.lasting_hindrance(job).await {
+/// Tells whoever has submitted a job that no announced host would ever take it. The job is there: nobody
+/// waits for long to be told.
+pub async fn tell_unplaceable(open: &OpenFleet, job: &v1::Job) {
+    let asked = timeout(ASK_TIME, open.fleet.unplaceable(job)).await;
+    open.tell_malformed();
+    if let Ok(Ok(Some(hindrance))) = asked {
         tell(&why(&hindrance, &job.needs.unwrap_or_default()));
     }
 }
@@ -130,7 +135,7 @@ impl WaitTelling {
         let (open, mut pause) = (watch.open(), UNREMARKED);
         let mut next = std::pin::pin!(watch.next());
         loop {
-            if let Ok(next) = tokio::time::timeout(pause, &mut next).await {
+            if let Ok(next) = timeout(pause, &mut next).await {
                 return next;
             }
             pause = LOOK_TIME;

@@ -25,7 +25,7 @@ pub async fn run(open: &OpenFleet, spec: &StartSpec, placing: &Placing) -> Resul
     let Some(submitted) = interrupts.unless(submit(open, job)).await else {
         return Err(FleetFault::SubmitLeft(first.unwrap_or_default()).into());
     };
-    let id = submitted?;
+    let id = submitted?.id;
     tidy(open, &id).await;
     let mut attempts = Attempts::new(open, &id);
     let mut last = None;

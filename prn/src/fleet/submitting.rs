@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use prn_client::{Client, Label, StartSpec, mint_id};
-use prn_fleet::{ATTEMPTS_MAX, KnownHost, Standing, fits, v1};
+use prn_fleet::{ATTEMPTS_MAX, KnownHost, Standing, Submitted, fits, v1};
 use prn_proto::units::Deadline;
 use prn_proto::v1::StartRequest;
 
@@ -221,11 +221,11 @@ pub async fn fitting_hosts(open: &OpenFleet, placing: &Placing) -> Result<Vec<Re
     Ok(remotes)
 }
 
-/// Submits a job, or signs one anew that is there and needs it. Its id.
+/// Submits a job, or signs one anew that is there and needs it.
 ///
 /// # Errors
 /// Another job has its id; etcd has not done it, or nobody knows.
-pub async fn submit(open: &OpenFleet, job: v1::Job) -> Result<String, Failure> {
+pub async fn submit(open: &OpenFleet, job: v1::Job) -> Result<Submitted, Failure> {
     let id = job.attempts.first().map(|first| first.id.clone());
     let submitted = open
         .fleet
@@ -238,7 +238,7 @@ pub async fn submit(open: &OpenFleet, job: v1::Job) -> Result<String, Failure> {
     if submitted.was_there {
         sign_anew(open, &submitted.id, job).await?;
     }
-    Ok(submitted.id)
+    Ok(submitted)
 }
 
 /// What is to be done after a submission, of which the user knows by then: some of them prune.

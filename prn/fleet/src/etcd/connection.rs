@@ -40,7 +40,7 @@ pub struct EtcdSettings {
     pub name: Option<String>,
     /// For how long a call is tried with one member after the other.
     pub patience: Duration,
-    /// Told once of those that were tried, when none of them has answered a call for 2 s.
+    /// Told once of all members, when a call was tried for 2 s or more, and is tried on.
     pub when_slow: Option<fn(&str)>,
 }
 
