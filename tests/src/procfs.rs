@@ -69,14 +69,12 @@ pub fn has_keys(argv: &[&str]) -> bool {
         entries.filter(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|is| is == line));
     found.any(|entry| {
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-        let fields: Vec<_> = fields.split(' ').collect();
-        matches!(fields[..], ["S", _, group, _, _, foreground, ..] if group == foreground)
+        matches!(fields(&stat)[..], ["S", _, group, _, _, foreground, ..] if group == foreground)
     })
 }
 
-/// Holds a process up (SIGSTOP), and returns when none of its threads runs any more: on a busy machine
-/// they do for a moment after kill(2) has returned.
+/// Holds a process up (SIGSTOP), and returns when none of its threads runs any more: on a busy
+/// machine they do for a moment after kill(2) has returned.
 ///
 /// # Panics
 /// If there is no such process, or it ends.
@@ -87,15 +85,15 @@ pub fn hold(pid: i32) {
         let threads = fs::read_dir(format!("/proc/{pid}/task"));
         let threads = threads.into_iter().flatten().flatten();
         let mut stats = threads.map(|thread| fs::read_to_string(thread.path().join("stat")));
-        stats.all(|stat| stat.is_ok_and(|stat| matches!(state(&stat), Some('T' | 'Z' | 'X'))))
+        stats.all(|stat| stat.is_ok_and(|stat| matches!(fields(&stat)[0], "T" | "Z" | "X")))
     });
     assert_eq!(status(pid)["State"].chars().next(), Some('T'));
 }
 
-/// The state in proc_pid_stat(5): it stands behind the name, which may hold anything.
-fn state(stat: &str) -> Option<char> {
-    let (_, rest) = stat.rsplit_once(") ")?;
-    rest.chars().next()
+/// What stands in proc_pid_stat(5) from the state on, behind the name, which may hold anything.
+fn fields(stat: &str) -> Vec<&str> {
+    let rest = stat.rsplit(") ").next().unwrap_or_default();
+    rest.split(' ').collect()
 }
 
 /// Context switches of all threads so far, voluntary and not.
@@ -142,13 +140,7 @@ pub fn reads(pid: i32) -> u64 {
 /// If the process is gone.
 pub fn cpu_ticks(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-    let fields: Vec<&str> = stat
-        .rsplit(") ")
-        .next()
-        .expect("fields")
-        .split(' ')
-        .collect();
-    fields[11..13]
+    fields(&stat)[11..13]
         .iter()
         .map(|ticks| ticks.parse::<u64>().expect("a number"))
         .sum()

@@ -296,8 +296,7 @@ async fn put_many(fleet: &Fleet, numbers: std::ops::Range<u32>) {
     }
 }
 
-/// Waits until the agent has been told of all that waits for so many times; the most memory that it
-/// had.
+/// Waits until the agent has been told so many times of all that waits; the most memory that it had.
 fn peak(hosts: &Hosts, times: usize) -> u64 {
     wait_within(Duration::from_secs(60), "all that waits to be read", || {
         hosts.hosts[0].log().matches("queue/zzz").count() == times

@@ -144,7 +144,7 @@ impl Shared {
         self.log_lasting(format_args!("{}", log::chain(error)));
     }
 
-    /// The server or etcd answers: what it was that has lasted is logged the next time.
+    /// There is a connection to the server, or a lease: what has lasted is logged the next time.
     pub fn lasts_no_more(&self) {
         self.repeated.borrow_mut().is_over();
     }

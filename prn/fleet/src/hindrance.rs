@@ -36,7 +36,8 @@ impl Hindrance {
         matches!(self, Self::NoHosts | Self::NoHostFits | Self::TooLarge)
     }
 
-    /// What keeps a job from all of some hosts, of two parts of them: what is nearer to taking it.
+    /// What keeps a job from all hosts, where this keeps it from some of them and the other from
+    /// the rest: that of the part which is nearer to taking it.
     #[must_use]
     pub fn nearest(self, other: Self) -> Self {
         match (&self, &other) {

@@ -7,8 +7,8 @@ use crate::job::waiting;
 use crate::v1;
 
 impl Fleet {
-    /// Why none of the hosts that are announced would ever take a job ([`Hindrance::is_unplaceable`]).
-    /// `None`: one would. No more is read than tells that.
+    /// Why none of the hosts that are announced would ever take a job
+    /// ([`Hindrance::is_unplaceable`]). `None`: one would. No more is read than tells that.
     ///
     /// # Errors
     /// [`FleetError::Etcd`].

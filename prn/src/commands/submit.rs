@@ -21,9 +21,9 @@ use crate::which::hosts::Servers;
 ///
 /// A host that fits and has room takes it and starts it, once; what becomes of it is told by `prn status
 /// --fleet ID`, `wait`, `logs` and the others with --fleet. All flags of `prn start` do here, but for
-/// standard input, which no job has. Where no host is announced, none fits, or none that fits is ever large
-/// enough, that is said on standard error, and the job waits for one. With --id it is safe to repeat: the
-/// same job under the same id is the same job.
+/// standard input, which no job has. Where no host is announced, none fits, or none that fits is
+/// ever large enough, that is said on standard error, and the job waits for one. With --id it is
+/// safe to repeat: the same job under the same id is the same job.
 ///
 /// A job that is signed (--sign, or `sign = true` of the fleet) is started by no host that would make
 /// anything else of it, and counts for a while: what waits for longer is

@@ -39,8 +39,8 @@ pub async fn why_it_waits(open: &OpenFleet, waiting: &v1::Waiting) -> Result<Why
     Ok(why(&hindrance(waiting, &hosts), &needs))
 }
 
-/// Tells whoever has submitted a job that no announced host would ever take it. The job is there: nobody
-/// waits for long to be told.
+/// Tells whoever has submitted a job that no announced host would ever take it. The job is there:
+/// nobody waits for long to be told.
 pub async fn tell_unplaceable(open: &OpenFleet, job: &v1::Job) {
     let asked = timeout(ASK_TIME, open.fleet.unplaceable(job)).await;
     open.tell_malformed();
@@ -50,7 +50,7 @@ pub async fn tell_unplaceable(open: &OpenFleet, job: &v1::Job) {
 }
 
 fn tell(why: &Why) {
-    output::notice(&output::escaped(&format!("waiting: {}", why.text)));
+    output::notice(&format!("waiting: {}", why.text));
 }
 
 fn why(hindrance: &Hindrance, needs: &v1::Resources) -> Why {

@@ -145,9 +145,7 @@ fn open(name: Option<&String>, connection: &Connection) -> Result<OpenFleet, Fai
 
 /// Whoever waits for etcd is to know.
 pub fn tell_slow(tried: &str) {
-    output::notice(&output::escaped(&format!(
-        "etcd does not answer yet: trying {tried}"
-    )));
+    output::notice(&format!("etcd does not answer yet: trying {tried}"));
 }
 
 /// What was typed, else what the environment says, else what the configuration does.
